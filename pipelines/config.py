@@ -1,0 +1,285 @@
+"""Configuration, read once at the edge into small frozen objects.
+
+`include/config/*.yaml` says what to sync and how; connections come from the door (Airflow's connections in a DAG; the
+environment, the running embedded services or `airflow_settings.yaml` on the CLI). A mistake is one line that names the
+file, the key and the remedy. Light enough for a DAG file: pydantic and yaml only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from pipelines.errors import FixConfiguration
+
+DAY = "{{ ds }}"
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DeleteGuard(Strict):
+    """Deletions beyond either limit are held for approval; an empty listing where documents are known always is."""
+
+    max_documents: int = Field(default=1000, ge=0)
+    max_share: float = Field(default=0.10, ge=0, le=1)
+    always_allowed: int = Field(default=3, ge=0, description="this many deletions pass whatever their share")
+
+
+class SourceBase(Strict):
+    """What every kind of source has."""
+
+    description: str = ""
+    collection: str = "knowledge"
+    schedule: str | None = None
+    start_date: Annotated[date, Field(strict=False)] = date(2026, 1, 1)
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    delete_guard: DeleteGuard = DeleteGuard()
+    max_active_shards: int = Field(default=4, ge=1)
+
+
+class S3Source(SourceBase):
+    """Objects of a bucket; a prefix with `{{ ds }}` makes the source dated."""
+
+    kind: Literal["s3"]
+    connection: str
+    bucket: str
+    prefix: str = ""
+
+    @property
+    def dated(self) -> bool:
+        return DAY in self.prefix
+
+
+class FolderSource(SourceBase):
+    """Files below a folder; a path with `{{ ds }}` makes the source dated."""
+
+    kind: Literal["folder"]
+    path: str
+
+    @property
+    def dated(self) -> bool:
+        return DAY in self.path
+
+
+class SqlSource(SourceBase):
+    """Rows of a table or view; the text comes from a template over its columns, such as `{title}\\n\\n{body}`."""
+
+    kind: Literal["sql"]
+    connection: str
+    table: str
+    key: str = Field(description="column that identifies a row")
+    text: str = Field(description="template over column names")
+    cursor: str | None = Field(default=None, description="column that grows when a row changes, such as updated_at")
+    title: str | None = Field(default=None, description="column with the title")
+    metadata: tuple[str, ...] = Field(default=(), strict=False)
+
+    @property
+    def dated(self) -> bool:
+        return False
+
+
+Source = Annotated[S3Source | FolderSource | SqlSource, Field(discriminator="kind")]
+SourceConfig = S3Source | FolderSource | SqlSource
+
+
+class SourcesFile(Strict):
+    database: str = "millrace_postgres"
+    sources: dict[str, Source]
+
+    @model_validator(mode="after")
+    def _names(self) -> SourcesFile:
+        for name in self.sources:
+            if not NAME.match(name):
+                raise ValueError(f"source name {name!r} must match {NAME.pattern}: lower case, digits, underscores")
+        return self
+
+
+class Chunking(Strict):
+    """Chunk sizes in tokens of the embedder."""
+
+    target_tokens: int = Field(default=160, ge=16)
+    max_tokens: int = Field(default=254, ge=32)
+    overlap_sentences: int = Field(default=0, ge=0, le=5)
+    heading_prefix: bool = True
+
+    @model_validator(mode="after")
+    def _order(self) -> Chunking:
+        if self.target_tokens > self.max_tokens:
+            raise ValueError(f"target_tokens {self.target_tokens} exceeds max_tokens {self.max_tokens}: lower the target")
+        return self
+
+
+class Model(Strict):
+    """A sentence-transformers folder, by path or inside a Python package."""
+
+    package: str | None = None
+    path: str | None = None
+    tier: Literal["f32", "bf16", "hash"] = "f32"
+    storage: Literal["vector", "halfvec"] = "halfvec"
+
+    @model_validator(mode="after")
+    def _one(self) -> Model:
+        if self.tier != "hash" and (self.package is None) == (self.path is None):
+            raise ValueError("give either package or path")
+        return self
+
+
+class Collection(Strict):
+    model: str
+
+
+class ModelsFile(Strict):
+    models: dict[str, Model]
+    collections: dict[str, Collection]
+
+    @model_validator(mode="after")
+    def _known(self) -> ModelsFile:
+        for name, collection in self.collections.items():
+            if collection.model not in self.models:
+                raise ValueError(f"collection {name} names model {collection.model!r}; known: {', '.join(self.models)}")
+        return self
+
+
+class Limits(Strict):
+    """What one object, one parse and one shard may cost."""
+
+    max_object_bytes: int = Field(default=100 * 2**20, gt=0)
+    parse_seconds: int = Field(default=60, gt=0)
+    parse_memory_mb: int = Field(default=1024, ge=256)
+    max_text_chars: int = Field(default=20_000_000, gt=0)
+    shard_bytes: int = Field(default=4 * 2**20, gt=0)
+    shard_documents: int = Field(default=2000, gt=0)
+    publish_batch_documents: int = Field(default=64, gt=0)
+    embed_batch_texts: int = Field(default=256, gt=0)
+
+
+class Connection(Strict):
+    """Where a service is and how to enter it: the fields of an Airflow connection."""
+
+    conn_id: str
+    conn_type: str = ""
+    host: str | None = None
+    port: int | None = None
+    login: str | None = None
+    password: str | None = Field(default=None, repr=False)
+    schema_: str | None = Field(default=None, alias="schema")
+    extra: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class Settings(Strict):
+    """Everything the YAML files say, and where the project lives."""
+
+    root: Path
+    home: Path  # state of the embedded services, caches, stage files: .millrace
+    database: str
+    sources: dict[str, SourceConfig]
+    chunking: Chunking
+    models: dict[str, Model]
+    collections: dict[str, Collection]
+    limits: Limits
+
+    def source(self, name: str) -> SourceConfig:
+        """The source's entry, or FixConfiguration naming the nearest one."""
+        if name in self.sources:
+            return self.sources[name]
+        near = difflib.get_close_matches(name, self.sources, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.sources) or 'none'}"
+        raise FixConfiguration(f"include/config/sources.yaml: no source {name!r}; {hint}")
+
+    def model_of(self, collection: str) -> Model:
+        """The model that embeds a collection."""
+        if collection not in self.collections:
+            raise FixConfiguration(
+                f"include/config/models.yaml: no collection {collection!r}; add it under collections with its model"
+            )
+        return self.models[self.collections[collection].model]
+
+
+def project_root() -> Path:
+    """MILLRACE_PROJECT, else the nearest folder upwards with include/config/sources.yaml, else this checkout."""
+    named = os.environ.get("MILLRACE_PROJECT")
+    if named:
+        return Path(named)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "include/config/sources.yaml").is_file():
+            return folder
+    return Path(__file__).resolve().parent.parent
+
+
+def load(root: Path | None = None) -> Settings:
+    """Read and check `include/config`. Raises FixConfiguration with file, key and remedy."""
+    root = root or project_root()
+    folder = root / "include/config"
+    sources = _read(folder / "sources.yaml", SourcesFile)
+    models = _read(folder / "models.yaml", ModelsFile)
+    settings = Settings(
+        root=root,
+        home=Path(os.environ.get("MILLRACE_HOME", root / ".millrace")),
+        database=sources.database,
+        sources=dict(sources.sources),
+        chunking=_read(folder / "chunking.yaml", Chunking),
+        models=models.models,
+        collections=models.collections,
+        limits=_read(folder / "limits.yaml", Limits),
+    )
+    for name, source in settings.sources.items():
+        if source.collection not in settings.collections:
+            raise FixConfiguration(
+                f"include/config/sources.yaml: sources.{name}.collection: {source.collection!r} is not in models.yaml; "
+                f"known: {', '.join(settings.collections)}"
+            )
+    return settings
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def _read(path: Path, model: type[T]) -> T:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise FixConfiguration(f"{path}: missing; restore it from the repository") from None
+    except yaml.YAMLError as error:
+        raise FixConfiguration(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return validate(raw, model, str(path))
+
+
+def validate(raw: object, model: type[T], where: str) -> T:
+    """`raw` as `model`, or FixConfiguration with one line: where, key, what is wrong, what to write."""
+    try:
+        return TypeAdapter(model).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise FixConfiguration(f"{where}: {_explain(first, model)}") from None
+
+
+def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
+    kinds = {"s3", "folder", "sql"}
+    path = [str(part) for part in error["loc"] if part not in kinds]
+    key = ".".join(path) or "the file"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], sorted(_all_keys(model)), n=1)
+        return f"{key}: unknown key; " + (f"did you mean {near[0]!r}?" if near else "remove it (docs/configuration.md)")
+    if error["type"] == "missing":
+        return f"{key}: missing; add it (docs/configuration.md)"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]}, got {error['input']!r}; correct it (docs/configuration.md)"
+
+
+def _all_keys(model: type[BaseModel]) -> set[str]:
+    models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Collection]
+    return {name for entry in models for name in entry.model_fields}

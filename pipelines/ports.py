@@ -1,0 +1,100 @@
+"""The protocols that rooms share. Adapters live in their rooms; stages receive these and never the adapters' classes.
+
+Every protocol has a fake and at least one real adapter, and one contract test (`tests/contract`) that runs against all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.records import Content, RawObject
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Source(Protocol):
+    """Where text comes from.
+
+    Errors: `FixConfiguration` for a missing bucket, folder, table or wrong credentials; `Retry` when the service is
+    unreachable or throttles after the adapter's own retries. A listing either yields everything or raises: an adapter never
+    ends a partial listing quietly.
+    """
+
+    name: str
+
+    def list(self, prefix: str = "") -> Iterator[RawObject]:
+        """Every object under the source's root (and `prefix` below it), any order, each uri once."""
+        ...
+
+    def read(self, listed: RawObject, max_bytes: int) -> Content:
+        """The bytes of exactly one version: the listed one or, if the object changed since, the newest.
+
+        Raises SkipDocument(SOURCE_VANISHED | SOURCE_CHANGED | TOO_LARGE | CHECKSUM_MISMATCH).
+        """
+        ...
+
+    def current_version(self, uri: str) -> str | None:
+        """The change token as of now, or None when the object is gone."""
+        ...
+
+    def root(self) -> str:
+        """The uri prefix that every object of this source starts with, for scoping deletions."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """The embedder's own tokenizer."""
+
+    fingerprint: str  # hex sha256 of the vocabulary and settings
+    max_tokens: int  # the embedder's input limit, special tokens included
+    special_tokens: int  # how many of those a text costs besides its own
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens per text, special tokens included, untruncated."""
+        ...
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """(start, end) code point offsets of each token of `text`, without special tokens, untruncated."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors of one space."""
+
+    fingerprint: str  # hex; model, revision, prompt, pooling, max length, dtype tier: equal means interchangeable vectors
+    model: str
+    revision: str
+    dim: int
+    max_tokens: int
+    dtype: str  # the arithmetic tier: f32, bf16, hash
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(len(texts), dim) float32, L2-normalised rows. Raises Retry when the device or server fails."""
+        ...
+
+
+class Objects(Protocol):
+    """Stage files, artifacts and reports, by relative path. `file://` when embedded, S3 in production."""
+
+    def put(self, path: str, data: bytes) -> str:
+        """Write atomically; returns the full uri."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """Raises KeyError when absent, Retry when the store is unreachable."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def list(self, prefix: str) -> list[str]:
+        """Paths under prefix, sorted."""
+        ...
+
+    def delete(self, prefix: str) -> int:
+        """Remove everything under prefix; returns how many."""
+        ...
+
+    def uri(self, path: str) -> str: ...

@@ -1,0 +1,181 @@
+"""The records that flow: RawObject -> Document -> Chunk -> Vector, and the Summary each stage returns.
+
+Frozen dataclasses without behaviour beyond identity. Imports the standard library only, so that every room, the DAG files
+and the parse child can use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+PUBLIC_TENANT = "public"
+
+
+class State(StrEnum):
+    """How every listed object of a run ends; the counts of a run sum to its listing."""
+
+    LOADED = "loaded"
+    UNCHANGED = "unchanged"
+    QUARANTINED = "quarantined"
+    DELETED = "deleted"
+    EXCLUDED = "excluded"
+
+
+class Reason(StrEnum):
+    """Why a document was not loaded. The closed list: a new reason is added here, to the docs and nowhere else."""
+
+    # before parsing
+    EXCLUDED_PATTERN = "excluded_pattern"  # the source's own exclude pattern
+    TYPE_UNSUPPORTED = "type_unsupported"
+    TYPE_MISMATCH = "type_mismatch"
+    TOO_LARGE = "too_large"
+    CONTAINER_BOMB = "container_bomb"
+    CONTAINER_DEPTH = "container_depth"
+    XML_DTD = "xml_dtd"
+    SOURCE_VANISHED = "source_vanished"
+    SOURCE_CHANGED = "source_changed"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
+    # parsing
+    MALFORMED = "malformed"
+    PDF_MALFORMED = "pdf_malformed"
+    NEEDS_PASSWORD = "needs_password"  # noqa: S105 - a reason code
+    NEEDS_OCR = "needs_ocr"
+    EMPTY_TEXT = "empty_text"
+    TOO_DEEP = "too_deep"
+    ENCODING_LOSS = "encoding_loss"
+    HIDDEN_TEXT = "hidden_text"
+    PARSE_TIMEOUT = "parse_timeout"
+    PARSE_OOM = "parse_oom"
+    PARSE_CRASH = "parse_crash"
+    OUTPUT_LIMIT = "output_limit"
+    # after parsing
+    VALIDATION_FAILED = "validation_failed"
+    EMBED_NAN = "embed_nan"
+    EMBED_DIM = "embed_dim"
+    DB_REJECTED = "db_rejected"
+    DEPENDENCY_DOWN = "dependency_down"  # never charged to the document: its attempts do not grow
+
+
+# Reasons that a later attempt on the very same bytes may overturn; the others wait for new bytes, new settings or `replay`.
+TRANSIENT = frozenset(
+    {
+        Reason.SOURCE_VANISHED,
+        Reason.SOURCE_CHANGED,
+        Reason.CHECKSUM_MISMATCH,
+        Reason.PARSE_TIMEOUT,
+        Reason.PARSE_OOM,
+        Reason.PARSE_CRASH,
+        Reason.DB_REJECTED,
+        Reason.DEPENDENCY_DOWN,
+    }
+)
+MAX_ATTEMPTS = 3
+
+
+def sha256(*parts: str | bytes) -> bytes:
+    """32-byte digest of the parts; each is length-prefixed, so ("ab", "c") and ("a", "bc") differ."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.digest()
+
+
+def document_id(source: str, uri: str, member: str = "") -> bytes:
+    """The 32-byte identity of a document: its source, its address and, for an attachment, its path inside the object."""
+    return sha256(source, uri, member)
+
+
+@dataclass(frozen=True, slots=True)
+class RawObject:
+    """One object as a source lists it."""
+
+    uri: str  # canonical address, unique inside its source: s3://bucket/key, file:///path, sql://connection/table/key
+    version: str  # opaque change token; equal tokens mean equal bytes
+    size: int  # bytes; 0 when the source cannot say before reading
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of one object, pinned to one version."""
+
+    uri: str
+    version: str  # the change token of exactly these bytes (may be newer than the listed one)
+    data: bytes
+    version_id: str | None = None  # the source's own version pin, where it has one
+    metadata: dict[str, Any] = field(default_factory=dict)  # JSON values that the source knows (a table's other columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run of text below one heading. Offsets are code points into `Document.text`, end exclusive."""
+
+    heading_path: tuple[str, ...]
+    start: int
+    end: int
+    kind: str = "prose"  # prose | table | list | code | record
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One parsed and cleaned document, or attachment (`member` is its path inside the object)."""
+
+    uri: str
+    text: str
+    sections: tuple[Section, ...]
+    title: str = ""
+    member: str = ""
+    media_type: str = "text/plain"
+    lang: str = ""  # ISO 639-1, "" when unknown
+    metadata: dict[str, Any] = field(default_factory=dict)  # JSON values
+    warnings: tuple[str, ...] = ()  # such as nul_removed, encoding_guess
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A document or attachment that cannot be loaded, and why."""
+
+    uri: str
+    reason: Reason
+    detail: str = ""
+    member: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One passage. `text` is exactly what the embedder reads: heading prefix, blank line, then the passage."""
+
+    ordinal: int  # 0..n-1 inside its document
+    text: str
+    char_start: int  # the passage (without the prefix) is Document.text[char_start:char_end]
+    char_end: int
+    heading_path: tuple[str, ...]
+    tokens: int  # of `text`, special tokens included; never more than the embedder's limit
+    lang: str = ""
+    kind: str = "prose"
+
+    @property
+    def text_sha(self) -> bytes:
+        """Identity of the embedder's input, 32 bytes."""
+        return sha256(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one stage did: counts only, small enough for XCom. `counts` keys are stable names, `seconds` is wall time."""
+
+    stage: str
+    run_id: str
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
