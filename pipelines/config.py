@@ -95,8 +95,24 @@ Source = Annotated[S3Source | FolderSource | SqlSource, Field(discriminator="kin
 SourceConfig = S3Source | FolderSource | SqlSource
 
 
+class ObjectsBucket(Strict):
+    """Where stage files, artifacts and reports live in production; without it they live in the home folder."""
+
+    connection: str
+    bucket: str
+    prefix: str = "millrace/"
+
+
+class Prices(Strict):
+    """What a machine costs, for the cost column of a plan."""
+
+    currency: str = "EUR"
+    cpu_hour: float = Field(default=0.05, ge=0)
+
+
 class SourcesFile(Strict):
     database: str = "millrace_postgres"
+    objects: ObjectsBucket | None = None
     sources: dict[str, Source]
 
     @model_validator(mode="after")
@@ -190,6 +206,8 @@ class Settings(Strict):
     models: dict[str, Model]
     collections: dict[str, Collection]
     limits: Limits
+    objects: ObjectsBucket | None = None
+    prices: Prices = Prices()
 
     def source(self, name: str) -> SourceConfig:
         """The source's entry, or FixConfiguration naming the nearest one."""
@@ -235,6 +253,8 @@ def load(root: Path | None = None) -> Settings:
         models=models.models,
         collections=models.collections,
         limits=_read(folder / "limits.yaml", Limits),
+        objects=sources.objects,
+        prices=_read(folder / "prices.yaml", Prices),
     )
     for name, source in settings.sources.items():
         if source.collection not in settings.collections:
@@ -253,7 +273,7 @@ def _read(path: Path, model: type[T]) -> T:
         raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise FixConfiguration(f"{path}: missing; restore it from the repository") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise FixConfiguration(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return validate(raw, model, str(path))
 
@@ -268,18 +288,25 @@ def validate(raw: object, model: type[T], where: str) -> T:
 
 
 def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
-    kinds = {"s3", "folder", "sql"}
-    path = [str(part) for part in error["loc"] if part not in kinds]
+    path = [str(part) for part in error["loc"]]
+    if path[:1] == ["sources"] and path[2:3] and path[2] in {"s3", "folder", "sql"}:
+        del path[2]  # pydantic puts the entry's kind into the location
     key = ".".join(path) or "the file"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], sorted(_all_keys(model)), n=1)
         return f"{key}: unknown key; " + (f"did you mean {near[0]!r}?" if near else "remove it (docs/configuration.md)")
     if error["type"] == "missing":
         return f"{key}: missing; add it (docs/configuration.md)"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {message[0].lower()}{message[1:]}, got {error['input']!r}; correct it (docs/configuration.md)"
+    if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return (
+            f"{key}.kind: must be s3, folder or sql, got {error['input'].get('kind')!r}; correct it (docs/configuration.md)"
+        )
+    message = str(error["msg"]).removeprefix("Value error, ").replace("tuple", "list")
+    message = message.partition(" or ")[0] if "valid dictionary or" in message else message
+    got = "" if error["type"] == "value_error" else f", got {error['input']!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{got}; correct it (docs/configuration.md)"
 
 
 def _all_keys(model: type[BaseModel]) -> set[str]:
-    models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Collection]
+    models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Collection, ObjectsBucket]
     return {name for entry in models for name in entry.model_fields}

@@ -24,15 +24,17 @@ class Source(Protocol):
     """
 
     name: str
+    format: str | None  # the format of every object of this source, such as text for a table; None: by the uri's extension
 
     def list(self, prefix: str = "") -> Iterator[RawObject]:
-        """Every object under the source's root (and `prefix` below it), any order, each uri once."""
+        """Every object under the source's root whose name below it starts with `prefix`, any order, each uri once."""
         ...
 
     def read(self, listed: RawObject, max_bytes: int) -> Content:
         """The bytes of exactly one version: the listed one or, if the object changed since, the newest.
 
-        Raises SkipDocument(SOURCE_VANISHED | SOURCE_CHANGED | TOO_LARGE | CHECKSUM_MISMATCH).
+        Raises SkipDocument(SOURCE_VANISHED | SOURCE_CHANGED | TOO_LARGE | CHECKSUM_MISMATCH), MALFORMED for a value its
+        driver cannot represent, DEPENDENCY_DOWN when this one object may not be read (denied, archived).
         """
         ...
 
@@ -40,8 +42,8 @@ class Source(Protocol):
         """The change token as of now, or None when the object is gone."""
         ...
 
-    def root(self) -> str:
-        """The uri prefix that every object of this source starts with, for scoping deletions."""
+    def root(self, prefix: str = "") -> str:
+        """The uri prefix of exactly the objects that `list(prefix)` yields (a plain name), for scoping deletions."""
         ...
 
 
