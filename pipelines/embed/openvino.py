@@ -1,0 +1,123 @@
+"""The CPU embedder: the model as an OpenVINO graph, length-sorted batches under a token budget, two requests in flight.
+
+A cold process imports openvino, tokenizers and numpy only. One instance serves one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.embed.batching import batches
+from pipelines.embed.cache import converted
+from pipelines.embed.card import ModelCard
+from pipelines.embed.checks import require_fitting
+from pipelines.embed.tokenizer import FileTokenizer, open_tokenizer
+from pipelines.errors import FixConfiguration, Retry
+
+TOKEN_BUDGET = 2048  # a batch's activations stay within the L3 cache
+REQUESTS = 2
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+class OpenVino:
+    """Implements ports.Embedder on the CPU. Converts on first use when the cache is empty."""
+
+    def __init__(self, card: ModelCard, tier: str, cache: Path, threads: int | None = None) -> None:
+        if tier == "bf16" and not BF16_FLAGS & cpu_flags():
+            raise FixConfiguration("include/config/models.yaml: tier bf16: this CPU has no bf16 arithmetic; write tier: f32")
+        if card.prompt_query or card.prompt_passage:
+            raise FixConfiguration(
+                f"{card.folder / 'config_sentence_transformers.json'}: prompts are not supported; choose another model"
+            )
+        self.fingerprint = card.fingerprint(tier)
+        self.model = card.model
+        self.revision = card.revision
+        self.dim = card.dim
+        self.max_tokens = card.max_tokens
+        self.dtype = tier
+        self._card = card
+        self._cache = cache
+        self._threads = threads
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(len(texts), dim) float32 unit rows, in the order of `texts`.
+
+        Raises FailRun for a text beyond `max_tokens`, Retry when the engine or the conversion fails.
+        """
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        if not texts:
+            return vectors
+        ids = self._tokenizer.ids(texts)
+        counts = [len(row) for row in ids]
+        require_fitting(counts, self.max_tokens)
+        try:
+            self._infer(ids, counts, vectors)
+        except RuntimeError as error:
+            raise Retry(f"OpenVINO failed on {len(texts)} texts: {' '.join(str(error).split())[:500]}") from None
+        return vectors
+
+    def _infer(self, ids: list[list[int]], counts: list[int], vectors: npt.NDArray[np.float32]) -> None:
+        queue = self._queue
+        for rows in batches(counts, TOKEN_BUDGET):
+            queue.start_async(_inputs([ids[row] for row in rows]), (vectors, rows))
+        queue.wait_all()
+
+    @cached_property
+    def _tokenizer(self) -> FileTokenizer:
+        return open_tokenizer(self._card)
+
+    @cached_property
+    def _queue(self) -> Any:
+        import openvino  # noqa: PLC0415 - 0.2 s that `plan` and `status` need not pay
+
+        folder = converted(self._card, self._cache)
+        path = folder / "model.xml"
+        settings = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "PERFORMANCE_HINT_NUM_REQUESTS": REQUESTS,
+            # Left unset, OpenVINO computes in bf16 wherever the CPU can.
+            "INFERENCE_PRECISION_HINT": self.dtype,
+            "CACHE_DIR": str(folder / "compiled"),  # halves the next cold start; damaged entries are compiled again
+        }
+        if self._threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = self._threads
+        try:
+            compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        except RuntimeError as error:
+            raise Retry(
+                f"{path}: OpenVINO cannot load it ({' '.join(str(error).split())[:300]}); remove its folder"
+            ) from None
+        queue = openvino.AsyncInferQueue(compiled, REQUESTS)
+        queue.set_callback(_store)
+        return queue
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The first CPU's feature flags; empty where the system does not tell."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def _inputs(ids: list[list[int]]) -> dict[str, npt.NDArray[np.int64]]:
+    """Right-padded (n, longest) ids and mask."""
+    tokens = np.zeros((len(ids), max(len(row) for row in ids)), dtype=np.int64)
+    mask = np.zeros_like(tokens)
+    for row, entry in enumerate(ids):
+        tokens[row, : len(entry)] = entry
+        mask[row, : len(entry)] = 1
+    return {"input_ids": tokens, "attention_mask": mask}
+
+
+def _store(request: Any, target: tuple[npt.NDArray[np.float32], list[int]]) -> None:
+    """Called by the queue when a batch is done: its rows go to their places."""
+    vectors, rows = target
+    vectors[rows] = request.get_output_tensor(0).data
