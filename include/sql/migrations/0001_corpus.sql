@@ -7,6 +7,18 @@ CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
 -- Orders writers: taken before a source is read, compared when a document is written.
 CREATE SEQUENCE millrace.fence AS bigint START 1;
 
+-- Names one write of one document: a retry that finds its own token knows that the write was committed.
+CREATE FUNCTION millrace.commit_token(fence bigint, doc_id bytea, action text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT encode(substr(sha256(int8send(fence) || doc_id || convert_to(action, 'UTF8')), 1, 16), 'hex')::uuid
+$$;
+
+-- What a document's chunk_digest is made of; (ordinal, text, place) of each chunk, joined in order.
+CREATE FUNCTION millrace.chunk_mark(ordinal integer, text_sha bytea, char_start integer, char_end integer) RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT int4send(ordinal) || text_sha || int4send(char_start) || int4send(char_end)
+$$;
+
 CREATE TABLE millrace.run (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant          text NOT NULL DEFAULT 'public',
@@ -80,7 +92,8 @@ CREATE TABLE millrace.document (
     CHECK (state <> 'loaded' OR (loaded_version = source_version AND chunk_count > 0)),
     CHECK (state <> 'deleted' OR (loaded_version IS NULL AND chunk_count = 0))
 );
-CREATE INDEX document_by_uri ON millrace.document (tenant, source, uri text_pattern_ops);
+-- Addresses may be longer than an index row (2.7 kB), so their first 600 characters are indexed.
+CREATE INDEX document_by_uri ON millrace.document (tenant, source, left(uri, 600) text_pattern_ops);
 CREATE INDEX document_by_parent ON millrace.document (tenant, parent_doc_id) WHERE parent_doc_id IS NOT NULL;
 
 CREATE TABLE millrace.chunk_set (

@@ -1,0 +1,11 @@
+-- name: migrations_known
+SELECT to_regclass('millrace_migrations._yoyo_migration') IS NOT NULL
+
+-- name: migrations_applied
+SELECT migration_id FROM millrace_migrations._yoyo_migration
+
+-- name: migration_lock
+SELECT pg_advisory_lock(hashtext('millrace.migrate'))
+
+-- name: migration_schema
+CREATE SCHEMA IF NOT EXISTS millrace_migrations

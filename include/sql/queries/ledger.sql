@@ -1,0 +1,98 @@
+-- name: next_fence
+SELECT nextval('fence')
+
+-- name: abandon_runs
+UPDATE run SET state = 'abandoned', finished_at = clock_timestamp()
+WHERE tenant = %(tenant)s AND source = %(source)s AND external_id = %(external_id)s AND external_id <> ''
+  AND state = 'running'
+
+-- name: start_run
+INSERT INTO run (tenant, source, collection, door, external_id, scope, request, fence)
+VALUES (%(tenant)s, %(source)s, %(collection)s, %(door)s, %(external_id)s, %(scope)s, %(request)s, nextval('fence'))
+RETURNING *
+
+-- name: finish_run
+UPDATE run SET state = %(state)s, listed = %(listed)s, counts = %(counts)s, reasons = %(reasons)s, stats = %(stats)s,
+    notes = %(notes)s, finished_at = clock_timestamp()
+WHERE id = %(run_id)s
+RETURNING *
+
+-- name: run
+SELECT * FROM run WHERE id = %(run_id)s
+
+-- name: runs
+SELECT * FROM run
+WHERE tenant = %(tenant)s AND (%(source)s::text IS NULL OR source = %(source)s)
+ORDER BY id DESC LIMIT %(limit)s
+
+-- name: history
+SELECT * FROM run
+WHERE tenant = %(tenant)s AND source = %(source)s AND state IN ('succeeded', 'held') AND stats <> '{}'
+ORDER BY id DESC LIMIT %(limit)s
+
+-- name: known
+SELECT doc_id, uri, source_version, pipeline_fingerprint, state, reason, attempts, fence, loaded_version, chunk_count,
+       content_sha
+FROM document
+WHERE tenant = %(tenant)s AND source = %(source)s AND member = ''
+  AND left(uri, 600) ^@ left(%(scope)s::text, 600) AND uri ^@ %(scope)s::text
+
+-- name: refresh
+UPDATE document d
+SET source_version = same.version, loaded_version = same.version, fence = %(fence)s, run_id = %(run_id)s
+FROM unnest(%(doc_ids)s::bytea[], %(versions)s::text[]) AS same (doc_id, version)
+WHERE d.tenant = %(tenant)s AND d.doc_id = same.doc_id AND d.state = 'loaded' AND d.fence < %(fence)s
+
+-- name: record_stage
+INSERT INTO run_stage (run_id, stage, shard, state, done, total, counts, error)
+VALUES (%(run_id)s, %(stage)s, %(shard)s, %(state)s, %(done)s, %(total)s, %(counts)s, %(error)s)
+ON CONFLICT (run_id, stage, shard) DO UPDATE SET
+    state = EXCLUDED.state, done = EXCLUDED.done, total = EXCLUDED.total, counts = EXCLUDED.counts,
+    error = EXCLUDED.error, updated_at = clock_timestamp(),
+    started_at = CASE WHEN run_stage.state <> 'running' AND EXCLUDED.state = 'running'
+                      THEN clock_timestamp() ELSE run_stage.started_at END
+
+-- name: progress
+SELECT stage, shard, state, done, total, counts, error, started_at, updated_at
+FROM run_stage WHERE run_id = %(run_id)s ORDER BY started_at, stage, shard
+
+-- name: record_validation
+INSERT INTO validation (run_id, shard, suite, success, rows, failed, docs_uri)
+VALUES (%(run_id)s, %(shard)s, %(suite)s, %(success)s, %(rows)s, %(failed)s, %(docs_uri)s)
+ON CONFLICT (run_id, shard, suite) DO UPDATE SET
+    success = EXCLUDED.success, rows = EXCLUDED.rows, failed = EXCLUDED.failed, docs_uri = EXCLUDED.docs_uri,
+    at = clock_timestamp()
+
+-- name: passed_suites
+SELECT suite FROM validation WHERE run_id = %(run_id)s AND shard = %(shard)s AND success AND rows > 0
+
+-- name: source_status
+WITH sources AS (
+    SELECT source FROM document WHERE tenant = %(tenant)s UNION SELECT source FROM run WHERE tenant = %(tenant)s
+), documents AS (
+    SELECT source,
+           count(*) FILTER (WHERE state = 'loaded') AS loaded,
+           count(*) FILTER (WHERE state = 'quarantined') AS quarantined,
+           count(*) FILTER (WHERE state = 'deleted') AS deleted,
+           count(*) FILTER (WHERE chunk_count > 0) AS served,
+           sum(chunk_count) AS chunks
+    FROM document WHERE tenant = %(tenant)s GROUP BY source
+)
+SELECT s.source, coalesce(d.loaded, 0) AS loaded, coalesce(d.quarantined, 0) AS quarantined,
+       coalesce(d.deleted, 0) AS deleted, coalesce(d.served, 0) AS served, coalesce(d.chunks, 0)::bigint AS chunks,
+       (SELECT count(DISTINCT q.doc_id) FROM quarantine q
+        WHERE q.tenant = %(tenant)s AND q.source = s.source AND q.resolved_at IS NULL) AS open_quarantine,
+       (SELECT count(*) FROM held_deletion h
+        WHERE h.tenant = %(tenant)s AND h.source = s.source AND h.decision IS NULL) AS held_deletions,
+       (SELECT count(*) FROM run r
+        WHERE r.tenant = %(tenant)s AND r.source = s.source AND r.state = 'running') AS running,
+       last.id AS last_run, last.state AS last_state,
+       (SELECT max(r.finished_at) FROM run r
+        WHERE r.tenant = %(tenant)s AND r.source = s.source AND r.state = 'succeeded') AS last_success
+FROM sources s
+LEFT JOIN documents d USING (source)
+LEFT JOIN LATERAL (
+    SELECT r.id, r.state FROM run r WHERE r.tenant = %(tenant)s AND r.source = s.source ORDER BY r.id DESC LIMIT 1
+) last ON true
+WHERE %(source)s::text IS NULL OR s.source = %(source)s
+ORDER BY s.source

@@ -1,0 +1,25 @@
+-- name: missing
+SELECT w.text_sha FROM unnest(%(shas)s::bytea[]) AS w (text_sha)
+WHERE NOT EXISTS (SELECT FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = w.text_sha)
+  AND NOT EXISTS (
+    SELECT FROM embedding_cache e
+    WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = w.text_sha)
+
+-- name: stage
+CREATE TEMP TABLE staged_vector (text_sha bytea, embedding vector) ON COMMIT DROP
+
+-- name: copy
+COPY staged_vector FROM STDIN (FORMAT binary)
+
+-- name: remember
+INSERT INTO embedding_cache (tenant, embedder_fingerprint, text_sha, embedding)
+SELECT DISTINCT ON (s.text_sha) %(tenant)s, %(fingerprint)s, s.text_sha, s.embedding
+FROM staged_vector s ORDER BY s.text_sha
+ON CONFLICT DO NOTHING
+
+-- name: load
+SELECT w.text_sha, vector_send(coalesce(v.embedding::vector, e.embedding))
+FROM unnest(%(shas)s::bytea[]) AS w (text_sha)
+LEFT JOIN {table} v ON v.tenant = %(tenant)s AND v.text_sha = w.text_sha
+LEFT JOIN embedding_cache e
+  ON e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = w.text_sha

@@ -1,0 +1,249 @@
+-- The declared schema: what all migrations together make. A test compares the two; change both. docs/data-model.md explains.
+
+CREATE SCHEMA IF NOT EXISTS millrace;
+CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
+
+-- Orders writers: taken before a source is read, compared when a document is written.
+CREATE SEQUENCE millrace.fence AS bigint START 1;
+
+-- Names one write of one document: a retry that finds its own token knows that the write was committed.
+CREATE FUNCTION millrace.commit_token(fence bigint, doc_id bytea, action text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT encode(substr(sha256(int8send(fence) || doc_id || convert_to(action, 'UTF8')), 1, 16), 'hex')::uuid
+$$;
+
+-- What a document's chunk_digest is made of; (ordinal, text, place) of each chunk, joined in order.
+CREATE FUNCTION millrace.chunk_mark(ordinal integer, text_sha bytea, char_start integer, char_end integer) RETURNS bytea
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT int4send(ordinal) || text_sha || int4send(char_start) || int4send(char_end)
+$$;
+
+CREATE TABLE millrace.run (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant          text NOT NULL DEFAULT 'public',
+    source          text NOT NULL,
+    collection      text NOT NULL,
+    door            text NOT NULL CHECK (door IN ('airflow', 'cli')),
+    external_id     text NOT NULL DEFAULT '',             -- Airflow's run id
+    scope           text NOT NULL,                        -- uri prefix that the run was responsible for
+    request         jsonb NOT NULL DEFAULT '{}',
+    fence           bigint NOT NULL,
+    state           text NOT NULL DEFAULT 'running'
+                    CHECK (state IN ('running', 'succeeded', 'failed', 'held', 'abandoned')),
+    listed          bigint,
+    counts          jsonb NOT NULL DEFAULT '{}',          -- loaded, unchanged, quarantined, deleted, excluded
+    reasons         jsonb NOT NULL DEFAULT '{}',          -- reason code -> objects
+    stats           jsonb NOT NULL DEFAULT '{}',          -- chunks, tokens, embedded, reused, bytes and seconds by format
+    notes           text[] NOT NULL DEFAULT '{}',
+    started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at     timestamptz
+);
+CREATE INDEX run_by_source ON millrace.run (tenant, source, id DESC);
+
+-- Live progress, one row per stage and shard of a run.
+CREATE TABLE millrace.run_stage (
+    run_id          bigint NOT NULL REFERENCES millrace.run ON DELETE CASCADE,
+    stage           text NOT NULL,
+    shard           text NOT NULL DEFAULT '',
+    state           text NOT NULL CHECK (state IN ('running', 'succeeded', 'failed')),
+    done            bigint NOT NULL DEFAULT 0,
+    total           bigint NOT NULL DEFAULT 0,
+    counts          jsonb NOT NULL DEFAULT '{}',
+    error           text,
+    started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, stage, shard)
+);
+
+-- One row per object or attachment ever listed. Rows are never removed: a deletion is a fenced state.
+CREATE TABLE millrace.document (
+    tenant               text NOT NULL DEFAULT 'public',
+    doc_id               bytea NOT NULL CHECK (octet_length(doc_id) = 32),
+    collection           text NOT NULL,
+    source               text NOT NULL,
+    uri                  text NOT NULL,
+    member               text NOT NULL DEFAULT '',
+    parent_doc_id        bytea,
+    source_version       text NOT NULL,                   -- the version last decided on, loaded or quarantined
+    pipeline_fingerprint text NOT NULL,                   -- parser, cleaner and chunk settings of that decision
+    content_sha          bytea,                           -- sha256 of the bytes last decided on
+    state                text NOT NULL CHECK (state IN ('loaded', 'quarantined', 'deleted')),
+    reason               text,
+    attempts             integer NOT NULL DEFAULT 0,      -- failed tries at this very version that count against it
+    fence                bigint NOT NULL,
+    commit_token         uuid NOT NULL,
+    run_id               bigint NOT NULL REFERENCES millrace.run,
+    loaded_version       text,                            -- the version whose chunks are served; null when none are
+    chunk_set            integer,
+    chunk_count          integer NOT NULL DEFAULT 0,      -- chunks served
+    chunk_digest         bytea,                           -- sha256 over the served chunks in order
+    title                text NOT NULL DEFAULT '',
+    media_type           text NOT NULL DEFAULT '',
+    lang                 text NOT NULL DEFAULT '',
+    metadata             jsonb NOT NULL DEFAULT '{}',
+    warnings             text[] NOT NULL DEFAULT '{}',
+    bytes                bigint NOT NULL DEFAULT 0,
+    source_modified      timestamptz,
+    loaded_at            timestamptz,
+    PRIMARY KEY (tenant, doc_id),
+    FOREIGN KEY (tenant, parent_doc_id) REFERENCES millrace.document (tenant, doc_id),
+    CHECK ((state = 'quarantined') = (reason IS NOT NULL)),
+    CHECK (state <> 'loaded' OR (loaded_version = source_version AND chunk_count > 0)),
+    CHECK (state <> 'deleted' OR (loaded_version IS NULL AND chunk_count = 0))
+);
+-- Addresses may be longer than an index row (2.7 kB), so their first 600 characters are indexed.
+CREATE INDEX document_by_uri ON millrace.document (tenant, source, left(uri, 600) text_pattern_ops);
+CREATE INDEX document_by_parent ON millrace.document (tenant, parent_doc_id) WHERE parent_doc_id IS NOT NULL;
+
+CREATE TABLE millrace.chunk_set (
+    id              integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    fingerprint     text NOT NULL UNIQUE,
+    settings        jsonb NOT NULL,
+    tokenizer_sha   text NOT NULL,
+    max_tokens      integer NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- The text search configuration of a language; `simple` where PostgreSQL has no stemmer for it.
+CREATE FUNCTION millrace.text_config(lang text) RETURNS regconfig
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE lang
+        WHEN 'en' THEN 'pg_catalog.english'::regconfig
+        WHEN 'de' THEN 'pg_catalog.german'::regconfig
+        WHEN 'fr' THEN 'pg_catalog.french'::regconfig
+        WHEN 'es' THEN 'pg_catalog.spanish'::regconfig
+        WHEN 'it' THEN 'pg_catalog.italian'::regconfig
+        WHEN 'nl' THEN 'pg_catalog.dutch'::regconfig
+        WHEN 'pt' THEN 'pg_catalog.portuguese'::regconfig
+        ELSE 'pg_catalog.simple'::regconfig
+    END
+$$;
+
+-- Each distinct embedder input once; the foreign-key parent of chunks and of every space's vectors.
+CREATE TABLE millrace.text (
+    tenant          text NOT NULL DEFAULT 'public',
+    text_sha        bytea NOT NULL CHECK (octet_length(text_sha) = 32),
+    body            text NOT NULL,
+    lang            text NOT NULL DEFAULT '',
+    tsv             tsvector GENERATED ALWAYS AS (to_tsvector(millrace.text_config(lang), body)) STORED,
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant, text_sha)
+);
+CREATE INDEX text_tsv ON millrace.text USING gin (tsv);
+
+CREATE TABLE millrace.chunk (
+    tenant          text NOT NULL DEFAULT 'public',
+    chunk_set       integer NOT NULL REFERENCES millrace.chunk_set,
+    doc_id          bytea NOT NULL,
+    ordinal         integer NOT NULL CHECK (ordinal >= 0),
+    text_sha        bytea NOT NULL,
+    heading_path    text[] NOT NULL DEFAULT '{}',
+    char_start      integer NOT NULL,
+    char_end        integer NOT NULL CHECK (char_end > char_start),
+    tokens          integer NOT NULL CHECK (tokens > 0),
+    lang            text NOT NULL DEFAULT '',
+    kind            text NOT NULL DEFAULT 'prose',
+    valid_from      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant, chunk_set, doc_id, ordinal),
+    FOREIGN KEY (tenant, doc_id) REFERENCES millrace.document (tenant, doc_id),
+    FOREIGN KEY (tenant, text_sha) REFERENCES millrace.text (tenant, text_sha)
+);
+CREATE INDEX chunk_by_text ON millrace.chunk (tenant, text_sha);
+
+-- Replaced chunks with their own copy of the text, for as-of queries and drift over history.
+CREATE TABLE millrace.chunk_past (
+    tenant          text NOT NULL,
+    chunk_set       integer NOT NULL,
+    doc_id          bytea NOT NULL,
+    ordinal         integer NOT NULL,
+    text_sha        bytea NOT NULL,
+    body            text NOT NULL,
+    heading_path    text[] NOT NULL,
+    char_start      integer NOT NULL,
+    char_end        integer NOT NULL,
+    tokens          integer NOT NULL,
+    lang            text NOT NULL,
+    kind            text NOT NULL,
+    valid_from      timestamptz NOT NULL,
+    valid_to        timestamptz NOT NULL,
+    run_id          bigint NOT NULL                       -- the run that replaced it
+);
+CREATE INDEX chunk_past_by_document ON millrace.chunk_past (tenant, doc_id, valid_to);
+
+-- One row per model version and collection; its vectors live in the table millrace.space_<id>.
+CREATE TABLE millrace.space (
+    id                    integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant                text NOT NULL DEFAULT 'public',
+    collection            text NOT NULL,
+    chunk_set             integer NOT NULL REFERENCES millrace.chunk_set,
+    model                 text NOT NULL,
+    revision              text NOT NULL,
+    embedder_fingerprint  text NOT NULL,
+    dim                   integer NOT NULL,
+    dtype                 text NOT NULL,                  -- arithmetic tier of the embedder
+    storage               text NOT NULL CHECK (storage IN ('vector', 'halfvec')),
+    pooling               text NOT NULL DEFAULT 'mean',
+    normalised            boolean NOT NULL DEFAULT true,
+    prompt                text NOT NULL DEFAULT '',
+    max_length            integer NOT NULL,
+    state                 text NOT NULL CHECK (state IN ('building', 'shadow', 'active', 'previous', 'retired')),
+    created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (tenant, collection, chunk_set, embedder_fingerprint)
+);
+CREATE UNIQUE INDEX space_one_active ON millrace.space (tenant, collection) WHERE state = 'active';
+
+-- Every vector ever computed, until it expires: retries, renamed files and re-added texts cost nothing.
+CREATE TABLE millrace.embedding_cache (
+    tenant                text NOT NULL DEFAULT 'public',
+    embedder_fingerprint  text NOT NULL,
+    text_sha              bytea NOT NULL CHECK (octet_length(text_sha) = 32),
+    embedding             vector NOT NULL CHECK (vector_norm(embedding) > 0),
+    created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant, embedder_fingerprint, text_sha)
+);
+
+CREATE TABLE millrace.quarantine (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant          text NOT NULL DEFAULT 'public',
+    doc_id          bytea NOT NULL,
+    source          text NOT NULL,
+    uri             text NOT NULL,
+    member          text NOT NULL DEFAULT '',
+    source_version  text NOT NULL,
+    stage           text NOT NULL,
+    reason          text NOT NULL,
+    detail          text NOT NULL DEFAULT '',
+    attempt         integer NOT NULL,
+    run_id          bigint NOT NULL REFERENCES millrace.run,
+    at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    resolved_at     timestamptz,                          -- when a later run loaded or deleted the document
+    replay_at       timestamptz                           -- when a person asked for another try; cleared by the next try
+);
+CREATE INDEX quarantine_open ON millrace.quarantine (tenant, source, doc_id) WHERE resolved_at IS NULL;
+
+-- Results of the great-expectations suites; publish refuses a shard without both.
+CREATE TABLE millrace.validation (
+    run_id          bigint NOT NULL REFERENCES millrace.run ON DELETE CASCADE,
+    shard           text NOT NULL,
+    suite           text NOT NULL CHECK (suite IN ('documents', 'chunks', 'vectors')),
+    success         boolean NOT NULL,
+    rows            bigint NOT NULL,
+    failed          jsonb NOT NULL DEFAULT '[]',          -- [{expectation, column, unexpected, documents}]
+    docs_uri        text NOT NULL DEFAULT '',
+    at              timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, shard, suite)
+);
+
+-- Deletions that wait for a person, exactly as listed.
+CREATE TABLE millrace.held_deletion (
+    run_id          bigint NOT NULL REFERENCES millrace.run ON DELETE CASCADE,
+    tenant          text NOT NULL DEFAULT 'public',
+    source          text NOT NULL,
+    doc_id          bytea NOT NULL,
+    uri             text NOT NULL,
+    decision        text CHECK (decision IN ('approved', 'rejected', 'superseded')),
+    decided_at      timestamptz,
+    decided_by      text,
+    PRIMARY KEY (run_id, doc_id)
+);
+CREATE INDEX held_deletion_open ON millrace.held_deletion (tenant, source) WHERE decision IS NULL;

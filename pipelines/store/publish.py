@@ -1,0 +1,223 @@
+"""Publish a batch of documents with chunks and vectors in one transaction, fenced per document.
+
+Readers see a document's old version or its new one. A writer with an older fence changes nothing; a repeated attempt finds
+its own commit tokens, which also settles a connection lost during COMMIT. A document the database refuses is found by
+halving the batch and does not hold up the others. Parsing, embedding and quarantine entries are not here.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.types.json import Jsonb
+from psycopg_pool import PoolTimeout
+
+from pipelines.errors import Retry
+from pipelines.store import deletions
+from pipelines.store.batch import (
+    Batch,
+    ChunkRow,
+    DocumentRow,
+    Outcome,
+    Recheck,
+    RejectedRow,
+    chunk_digest,
+    chunks_by_document,
+)
+from pipelines.store.database import Pool, translate
+from pipelines.store.sql import load
+
+Connection = psycopg.Connection[Any]
+Chunks = dict[bytes, list[ChunkRow]]
+
+ATTEMPTS = 6
+FIRST_PAUSE = 0.05  # seconds, doubled with each attempt: 1.6 s in all
+DOCUMENT_TYPES = (
+    *("bytea", "text", "text", "text", "bytea", "text", "text", "bytea", "text", "text", "text", "jsonb", "text[]"),
+    *("int8", "timestamptz", "int4", "bytea", "int8"),
+)
+CHUNK_TYPES = ("bytea", "int4", "bytea", "text", "text[]", "int4", "int4", "int4", "text", "text")
+
+
+class _StartOver(Exception):
+    """A document row appeared after the rows were locked."""
+
+
+def publish(pool: Pool, batch: Batch, recheck: Recheck) -> Outcome:
+    """Load the batch. `recheck` is asked, before anything is written, about documents that another attempt has written since
+    they were planned; those it does not confirm are superseded.
+
+    Raises Retry when texts lack a vector in the space and the cache, or when the database stays away.
+    """
+    chunks = chunks_by_document(batch.chunks)
+    documents = sorted(batch.documents, key=lambda row: (row.parent_doc_id is not None, row.doc_id))
+    if len({row.doc_id for row in documents}) != len(documents):
+        raise ValueError("a document is in the batch twice")
+    present = set(batch.present) | {row.doc_id for row in documents if row.member}
+    return _Publisher(pool, batch, recheck, chunks, present).load(documents)
+
+
+@dataclass(frozen=True, slots=True)
+class _Publisher:
+    pool: Pool
+    batch: Batch
+    recheck: Recheck
+    chunks: Chunks
+    present: AbstractSet[bytes]
+
+    def load(self, documents: Sequence[DocumentRow]) -> Outcome:
+        """Load all, or halve until the refused documents stand alone."""
+        if not documents:
+            return Outcome()
+        try:
+            with translate():
+                return self._persist(documents)
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            if not is_data_error(error):
+                raise
+            if len(documents) == 1:
+                return Outcome(rejected=(_rejected(documents[0], error),))
+        middle = len(documents) // 2
+        return self.load(documents[:middle]) + self.load(documents[middle:])
+
+    def _persist(self, documents: Sequence[DocumentRow]) -> Outcome:
+        for attempt in range(ATTEMPTS):
+            try:
+                with self.pool.connection() as conn:
+                    return self._transaction(conn, documents)
+            except (psycopg.Error, _StartOver) as error:
+                if not _passing(error):
+                    raise
+                cause = error
+                time.sleep(FIRST_PAUSE * 2**attempt)
+        raise Retry(f"publish: {ATTEMPTS} attempts ended with {' '.join(str(cause).split()) or type(cause).__name__}")
+
+    def _transaction(self, conn: Connection, documents: Sequence[DocumentRow]) -> Outcome:
+        queries, names = load("publish"), self._names()
+        conn.execute(queries["begin"])
+        conn.execute(queries["lock_collection"], names)
+        done, superseded, seen = self._classify(conn, documents)
+        writable = [row for row in documents if row.doc_id not in done and row.doc_id not in superseded]
+        outcome = Outcome(loaded=frozenset(done), superseded=frozenset(superseded))
+        return outcome + self._write(conn, writable, seen) if writable else outcome
+
+    def _classify(
+        self, conn: Connection, documents: Sequence[DocumentRow]
+    ) -> tuple[set[bytes], set[bytes], dict[bytes, int]]:
+        """Lock the rows; who has been written by this attempt, who by a later or an unexpected one, and the fences seen."""
+        ids = [row.doc_id for row in documents]
+        locked = conn.execute(load("publish")["lock_documents"], {**self._names(), "doc_ids": ids}).fetchall()
+        seen = {doc_id: fence for doc_id, fence, _ in locked}
+        done = {doc_id for doc_id, _, mine in locked if mine}
+        superseded = {doc_id for doc_id, fence, mine in locked if fence >= self.batch.fence and not mine}
+        moved = [row.doc_id for row in documents if seen.get(row.doc_id, 0) != row.expected_fence]
+        conflicts = [doc_id for doc_id in moved if doc_id not in done and doc_id not in superseded]
+        if conflicts:
+            superseded |= set(conflicts) - self.recheck(conflicts)
+        return done, superseded, seen
+
+    def _write(self, conn: Connection, documents: Sequence[DocumentRow], seen: dict[bytes, int]) -> Outcome:
+        queries, names, space = load("publish"), self._names(), self.batch.space
+        staged = self._stage(conn, documents, seen)
+        if conn.execute(queries["write_documents"], names).rowcount != len(documents):
+            raise _StartOver
+        conn.execute(queries["write_texts"], names)
+        retired = conn.execute(queries["retire_chunks"], names).rowcount
+        written = conn.execute(queries["write_chunks"], names).rowcount
+        vectors = conn.execute(space.fill(queries["write_vectors"]), names).rowcount
+        self._require_vectors(conn)
+        gone = self._delete_members(conn)
+        conn.execute(queries["resolve_quarantine"], names)
+        conn.execute(queries["supersede_holds"], names)
+        return Outcome(
+            loaded=frozenset(row.doc_id for row in documents),
+            deleted_members=frozenset(gone),
+            chunks_written=written,
+            chunks_kept=staged - written,
+            chunks_retired=retired,
+            vectors_written=vectors,
+        )
+
+    def _stage(self, conn: Connection, documents: Sequence[DocumentRow], seen: dict[bytes, int]) -> int:
+        """COPY the documents and their chunks into temporary tables; returns the number of chunks."""
+        queries = load("publish")
+        conn.execute(queries["stage_documents"])
+        conn.execute(queries["stage_chunks"])
+        rows = ((*_fields(row, self.chunks.get(row.doc_id, ())), seen.get(row.doc_id)) for row in documents)
+        _copy(conn, queries["copy_documents"], DOCUMENT_TYPES, rows)
+        chunks = [chunk._replace(heading_path=list(chunk.heading_path)) for row in documents for chunk in self._of(row)]
+        _copy(conn, queries["copy_chunks"], CHUNK_TYPES, chunks)
+        conn.execute(queries["analyze_staged"])
+        return len(chunks)
+
+    def _require_vectors(self, conn: Connection) -> None:
+        row = conn.execute(self.batch.space.fill(load("publish")["without_vector"]), self._names()).fetchone()
+        if row and row[0]:
+            raise Retry(f"publish: {row[0]} texts have no vector in space {self.batch.space.id}; embed the shard again")
+
+    def _delete_members(self, conn: Connection) -> list[bytes]:
+        values = {**self._names(), "present": list(self.present)}
+        gone = [doc_id for (doc_id,) in conn.execute(load("publish")["vanished_members"], values)]
+        if gone:
+            deletions.mark(conn, run_id=self.batch.run_id, tenant=self.batch.tenant, fence=self.batch.fence, doc_ids=gone)
+        return gone
+
+    def _of(self, row: DocumentRow) -> Sequence[ChunkRow]:
+        return self.chunks.get(row.doc_id, ())
+
+    def _names(self) -> dict[str, Any]:
+        batch = self.batch
+        return {
+            "tenant": batch.tenant,
+            "collection": batch.collection,
+            "fence": batch.fence,
+            "run_id": batch.run_id,
+            "chunk_set": batch.chunk_set,
+            "fingerprint": batch.space.embedder_fingerprint,
+        }
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether one of the rows is at fault, so that the same rows would fail again."""
+    if isinstance(error, psycopg.Error) and error.sqlstate:
+        return error.sqlstate[:2] in {"22", "23", "54"}
+    return isinstance(error, (psycopg.DataError, UnicodeEncodeError, struct.error))
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether the same transaction may succeed a moment later."""
+    if isinstance(error, errors.ForeignKeyViolation):  # the collector removed a text that had no chunk a moment ago
+        return (error.diag.constraint_name or "").endswith("text_sha_fkey")
+    if isinstance(error, (_StartOver, errors.DeadlockDetected, errors.SerializationFailure)):
+        return True
+    if isinstance(error, PoolTimeout):  # the pool has waited long enough already
+        return False
+    lost = (psycopg.InterfaceError, errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow)
+    return isinstance(error, lost) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None)
+
+
+def _rejected(document: DocumentRow, error: BaseException) -> RejectedRow:
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return RejectedRow(document.doc_id, state or "22000", " ".join(str(error).split())[:500])
+
+
+def _fields(row: DocumentRow, chunks: Sequence[ChunkRow]) -> tuple[Any, ...]:
+    return (
+        *(row.doc_id, row.source, row.uri, row.member, row.parent_doc_id, row.source_version, row.pipeline_fingerprint),
+        *(row.content_sha, row.title, row.media_type, row.lang, Jsonb(dict(row.metadata)), list(row.warnings), row.bytes),
+        *(row.source_modified, len(chunks), chunk_digest(chunks)),
+    )
+
+
+def _copy(conn: Connection, statement: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with conn.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
