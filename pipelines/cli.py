@@ -1,0 +1,273 @@
+"""The command `millrace`: the same stages as the DAGs, from a terminal.
+
+Human output by default, one JSON object with `--json`. Exit codes: 0 done; 1 the run failed or the audit found something;
+2 wrong usage or configuration; 3 deletions are held for approval; 4 a dependency is down, try again; 130 interrupted.
+Heavy modules are imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from pipelines import config, terminal
+from pipelines.connections import LocalConnections
+from pipelines.errors import FailRun, FixConfiguration, Held, MillraceError, Retry
+from pipelines.records import Reason, SyncRequest
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.search.hybrid import Filters
+
+EXIT_CODES: tuple[tuple[type[MillraceError], int], ...] = ((Held, 3), (FailRun, 1), (FixConfiguration, 2), (Retry, 4))
+
+
+class _Day(click.ParamType[date]):
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """A calendar day."""
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a day; write it as 2026-10-01", param, ctx)
+
+
+DAY = _Day()
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+day_option = click.option("--day", type=DAY, help="The day of a dated source.")
+prefix_option = click.option("--prefix", default="", help="Only objects below this path of the source.")
+
+
+def main() -> None:
+    """Run the command and turn the project's errors into one line and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        terminal.complain("interrupted; run the same command again to go on where it stopped")
+        sys.exit(130)
+    except MillraceError as error:
+        terminal.complain(str(error))
+        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="millrace")
+def cli() -> None:
+    """Keep a text corpus true in Postgres/pgvector. Docs: docs/cli.md."""
+
+
+def with_context(command: Callable[..., None]) -> Callable[..., None]:
+    """Open the Context around a command, with progress on a terminal unless `--json`."""
+
+    @wraps(command)
+    def opened(*args: Any, **options: Any) -> None:
+        from pipelines.context import open_context
+
+        settings = config.load()
+        quiet = bool(options.get("as_json"))
+        with (
+            terminal.progress(quiet) as report,
+            open_context(settings, LocalConnections(settings), report) as ctx,
+        ):
+            command(ctx, *args, **options)
+
+    return opened
+
+
+@cli.command()
+@click.argument("source")
+@day_option
+@prefix_option
+@click.option("--full-rescan", is_flag=True, help="Read every object, whatever its version says.")
+@click.option("--exact", is_flag=True, help="Read and parse too, so that chunks and tokens are exact; writes nothing.")
+@as_json
+@with_context
+def plan(ctx: Context, source: str, day: date | None, prefix: str, full_rescan: bool, exact: bool, as_json: bool) -> None:
+    """Print what a sync of SOURCE would do, and change nothing."""
+    from pipelines.stages import plan as stage
+
+    request = SyncRequest(source, day=day, prefix=prefix, full_rescan=full_rescan)
+    planned = stage.preview(ctx, request, exact=exact)
+    terminal.show(planned.as_dict(), planned.text(), as_json)
+
+
+@cli.command()
+@click.argument("source")
+@day_option
+@prefix_option
+@click.option("--full-rescan", is_flag=True, help="Read every object, whatever its version says.")
+@click.option("--approve", type=int, metavar="RUN", help="Approve exactly the deletions that run RUN holds.")
+@as_json
+@with_context
+def sync(
+    ctx: Context, source: str, day: date | None, prefix: str, full_rescan: bool, approve: int | None, as_json: bool
+) -> None:
+    """Bring the corpus up to date with SOURCE."""
+    from pipelines.stages import sync as stage
+
+    request = SyncRequest(source, day=day, prefix=prefix, full_rescan=full_rescan, approve=approve, approved_by="cli")
+    accounting = stage.run(ctx, request)
+    terminal.show(accounting.as_dict(), terminal.accounting(accounting), as_json)
+
+
+@cli.command()
+@click.argument("source", required=False)
+@as_json
+@with_context
+def status(ctx: Context, source: str | None, as_json: bool) -> None:
+    """Show documents by state, the last runs, quarantine and held deletions."""
+    from pipelines.stages import status as stage
+
+    found = stage.run(ctx, source)
+    terminal.show(found, terminal.status(found), as_json)
+
+
+@cli.command()
+@as_json
+def sources(as_json: bool) -> None:
+    """List the configured sources."""
+    settings = config.load()
+    entries = {name: json.loads(source.model_dump_json()) for name, source in settings.sources.items()}
+    terminal.show(entries, terminal.sources(settings), as_json)
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--source", "only", multiple=True, help="Only documents of this source; may be repeated."),
+        click.option("--under", default="", help="Only documents whose address starts so."),
+        click.option("--lang", default="", help="Only passages in this language, such as de."),
+        click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only documents modified on or after this day."),
+        click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only documents modified before this day."),
+        click.option("--collection", default="knowledge", show_default=True),
+    ):
+        command = option(command)
+    return command
+
+
+def _as_filters(only: tuple[str, ...], under: str, lang: str, since: datetime | None, until: datetime | None) -> Filters:
+    from pipelines.search.hybrid import Filters
+
+    return Filters(sources=only, uri_prefix=under, lang=lang, since=since, until=until)
+
+
+@cli.command()
+@click.argument("query")
+@click.option("-k", type=int, default=5, show_default=True, help="How many passages.")
+@click.option("--mode", type=click.Choice(["hybrid", "dense", "text"]), default="hybrid", show_default=True)
+@_filters
+@as_json
+@with_context
+def search(
+    ctx: Context,
+    query: str,
+    k: int,
+    mode: Literal["hybrid", "dense", "text"],
+    collection: str,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Find the passages that match QUERY best."""
+    from pipelines.search.hybrid import Query
+    from pipelines.stages import search as stage
+
+    hits = stage.run(ctx, Query(text=query, collection=collection, k=k, mode=mode, filters=_as_filters(**filters)))
+    terminal.show([terminal.plain(hit) for hit in hits], terminal.hits(hits), as_json)
+
+
+@cli.command()
+@click.argument("question")
+@_filters
+@as_json
+@with_context
+def ask(ctx: Context, question: str, collection: str, as_json: bool, **filters: Any) -> None:
+    """Answer QUESTION from the corpus with citations, or refuse."""
+    from pipelines.stages import ask as stage
+
+    answer = stage.run(ctx, question, collection, _as_filters(**filters))
+    terminal.show(terminal.plain(answer), terminal.answer(answer), as_json)
+
+
+@cli.command()
+@click.argument("source", required=False)
+@as_json
+@with_context
+def audit(ctx: Context, source: str | None, as_json: bool) -> None:
+    """Check ledger, chunks and vectors against each other; exit 1 on any finding."""
+    from pipelines.stages import status as stage
+
+    findings = stage.findings(ctx, source)
+    terminal.show([finding._asdict() for finding in findings], terminal.findings(findings), as_json)
+    if findings:
+        raise FailRun(f"the audit has {len(findings)} findings; the next sync repairs them")
+
+
+@cli.command()
+@click.argument("source", required=False)
+@click.option("--reason", type=click.Choice([reason.value for reason in Reason]), help="Only documents with this reason.")
+@click.option("--uri", help="Only this document.")
+@click.option("--list", "listing", is_flag=True, help="List the quarantine and mark nothing.")
+@as_json
+@with_context
+def replay(ctx: Context, source: str | None, reason: str | None, uri: str | None, listing: bool, as_json: bool) -> None:
+    """Ask the next sync to try the quarantined documents of SOURCE again."""
+    from pipelines.stages import status as stage
+
+    if listing:
+        items = stage.quarantined(ctx, source)
+        terminal.show(items, terminal.quarantine(items), as_json)
+        return
+    if source is None:
+        raise click.UsageError("name the SOURCE to replay, or use --list")
+    marked = stage.replay(ctx, source, reason, uri)
+    terminal.show({"marked": marked}, f"{marked} documents are tried again by the next `millrace sync {source}`", as_json)
+
+
+@cli.command()
+def up() -> None:
+    """Start the embedded Postgres, object store and Airflow."""
+    from pipelines.embedded import stack
+
+    stack.up(config.load(), terminal.say)
+
+
+@cli.command()
+def down() -> None:
+    """Stop what `up` started."""
+    from pipelines.embedded import stack
+
+    stack.down(config.load(), terminal.say)
+
+
+@cli.command()
+def demo() -> None:
+    """Start everything, sync the sample corpus through Airflow and answer a question."""
+    from pipelines.embedded import demo as show
+
+    sys.exit(show.demo(config.load(), terminal.console()))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the corpus database's schema up to date."""
+    from pipelines.connections import postgres_dsn
+    from pipelines.store import database
+
+    settings = config.load()
+    applied = database.migrate(postgres_dsn(LocalConnections(settings)[settings.database]))
+    terminal.say(f"applied {', '.join(applied)}" if applied else "the schema is current")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Stage publish: micro-batches of documents, each batch one transaction, each document fenced.
+
+Refuses a shard whose suites have not all passed. A document whose ledger row changed since the plan is checked against the
+source again before it is written, so that older bytes never overwrite newer ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import FailRun
+from pipelines.records import Reason, ShardRef, Summary
+from pipelines.stages import plan, validate
+from pipelines.stages.pipeline import pipeline, space_of
+from pipelines.store import batch as store
+from pipelines.store import ledger, quarantine
+from pipelines.store.publish import publish as load
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+    from pipelines.ports import Source
+
+SUITES = ("documents", "chunks", "vectors")
+
+
+def run(ctx: Context, shard: ShardRef) -> Summary:
+    """Publish one shard. Raises FailRun without passed suites, Retry when a vector is missing or the database fails."""
+    with ctx.step(shard.run_id, "publish", shard.shard) as step:
+        files = ctx.files(shard)
+        prepared, validated, embedded = (files.require(stage) for stage in ("prepare", "validate", "embed"))
+        dropped = {*validated["failed"], *embedded["failed"]}
+        families = _families(files.read_table(prepared["documents"]).to_pylist(), dropped)
+        chunks: dict[str, list[dict[str, Any]]] = {}
+        for row in files.read_table(prepared["chunks"]).to_pylist():
+            chunks.setdefault(row["doc_id"], []).append(row)
+        step.total = len(families)
+        outcomes = {"loaded": 0, "superseded": 0, "quarantined": 0}
+        if families:
+            _require_suites(ctx, shard)
+        members = [*prepared["members"], *validated["members"], *embedded["members"]]
+        present = frozenset(bytes.fromhex(row["doc_id"]) for row in members)
+        for batch in _batches(families, ctx.settings.limits.publish_batch_documents):
+            outcome = _publish(ctx, shard, prepared, batch, chunks, present)
+            _tally(ctx, shard, batch, outcome, outcomes)
+            step.advance(len(batch))
+        _quarantine_members(ctx, shard, prepared, members)
+        step.counts = outcomes
+        rejected = {Reason.DB_REJECTED.value: outcomes["quarantined"]} if outcomes["quarantined"] else {}
+        files.write_manifest("publish", {"fence": prepared["fence"], "counts": outcomes, "rejected": rejected})
+    return Summary("publish", str(shard.run_id), step.counts, step.seconds)
+
+
+def _require_suites(ctx: Context, shard: ShardRef) -> None:
+    passed = ledger.passed_suites(ctx.pool, shard.run_id, shard.shard)
+    missing = [suite for suite in SUITES if suite not in passed]
+    if missing:
+        raise FailRun(
+            f"shard {shard.shard} of run {shard.run_id}: no passed result of suite {', '.join(missing)}; "
+            "nothing is published; clear its validate and embed tasks"
+        )
+
+
+def _families(rows: list[dict[str, Any]], dropped: set[str]) -> list[list[dict[str, Any]]]:
+    """Each object with its attachments; an object that was dropped takes its attachments along."""
+    ordered = sorted(rows, key=lambda row: (row["uri"], row["member"]))
+    families = [list(group) for _, group in groupby(ordered, key=lambda row: row["uri"])]
+    alive = [family for family in families if not family[0]["member"] and family[0]["doc_id"] not in dropped]
+    return [[row for row in family if row["doc_id"] not in dropped] for family in alive]
+
+
+def _batches(families: list[list[dict[str, Any]]], size: int) -> Iterator[list[list[dict[str, Any]]]]:
+    for start in range(0, len(families), size):
+        yield families[start : start + size]
+
+
+def _publish(
+    ctx: Context,
+    shard: ShardRef,
+    prepared: dict[str, Any],
+    families: list[list[dict[str, Any]]],
+    chunks: dict[str, list[dict[str, Any]]],
+    present: frozenset[bytes],
+) -> store.Outcome:
+    run_plan = plan.manifest(ctx, shard)
+    settings = pipeline(ctx, run_plan["collection"])
+    documents = [row for family in families for row in family]
+    day = date.fromisoformat(run_plan["day"]) if run_plan["day"] else None
+    versions = {bytes.fromhex(row["doc_id"]): (row["uri"], row["version"]) for row in documents}
+
+    def still_current(doc_ids: Sequence[bytes]) -> set[bytes]:
+        return _current(ctx.source(shard.source, day), {doc_id: versions[doc_id] for doc_id in doc_ids})
+
+    return load(
+        ctx.pool,
+        store.Batch(
+            run_id=shard.run_id,
+            fence=prepared["fence"],
+            space=space_of(ctx, settings),
+            documents=tuple(_document(row, shard.source, run_plan["fingerprint"]) for row in documents),
+            chunks=tuple(_chunk(row) for entry in documents for row in chunks[entry["doc_id"]]),
+            present=present | frozenset(versions),
+        ),
+        still_current,
+    )
+
+
+def _current(source: Source, versions: dict[bytes, tuple[str, str]]) -> set[bytes]:
+    with ThreadPoolExecutor(8, thread_name_prefix="recheck") as threads:
+        now = threads.map(lambda entry: source.current_version(entry[0]), versions.values())
+        return {doc_id for (doc_id, (_, version)), found in zip(versions.items(), now, strict=True) if found == version}
+
+
+def _document(row: dict[str, Any], source: str, fingerprint: str) -> store.DocumentRow:
+    return store.DocumentRow(
+        doc_id=bytes.fromhex(row["doc_id"]),
+        source=source,
+        pipeline_fingerprint=fingerprint,
+        uri=row["uri"],
+        member=row["member"],
+        parent_doc_id=bytes.fromhex(row["parent_doc_id"]) if row["parent_doc_id"] else None,
+        source_version=row["version"],
+        content_sha=bytes.fromhex(row["content_sha"]),
+        title=row["title"],
+        media_type=row["media_type"],
+        lang=row["lang"],
+        metadata=json.loads(row["metadata"]),
+        warnings=tuple(row["warning_codes"]),
+        bytes=row["bytes"],
+        source_modified=row["modified"],
+        expected_fence=row["known_fence"] or 0,
+    )
+
+
+def _chunk(row: dict[str, Any]) -> store.ChunkRow:
+    return store.ChunkRow(
+        doc_id=bytes.fromhex(row["doc_id"]),
+        ordinal=row["ordinal"],
+        text_sha=bytes.fromhex(row["text_sha"]),
+        body=row["text"],
+        heading_path=tuple(row["heading_path"]),
+        char_start=row["char_start"],
+        char_end=row["char_end"],
+        tokens=row["tokens"],
+        lang=row["lang"],
+        kind=row["kind"],
+    )
+
+
+def _tally(
+    ctx: Context,
+    shard: ShardRef,
+    families: list[list[dict[str, Any]]],
+    outcome: store.Outcome,
+    outcomes: dict[str, int],
+) -> None:
+    """Count objects (an attachment counts with its object) and quarantine what the database rejected."""
+    objects = {bytes.fromhex(family[0]["doc_id"]) for family in families}
+    rejected = {doc_id.hex(): (f"SQLSTATE {state}: {detail}",) for doc_id, state, detail in outcome.rejected}
+    validate.reject(ctx, shard, "publish", Reason.DB_REJECTED, rejected)
+    outcomes["loaded"] += len(objects & set(outcome.loaded))
+    outcomes["superseded"] += len(objects & set(outcome.superseded))
+    outcomes["quarantined"] += sum(1 for doc_id in rejected if bytes.fromhex(doc_id) in objects)
+
+
+def _quarantine_members(ctx: Context, shard: ShardRef, prepared: dict[str, Any], members: list[dict[str, Any]]) -> None:
+    """Attachments that failed at any stage, recorded now that their objects are in the ledger."""
+    run_plan = plan.manifest(ctx, shard)
+    quarantine.record(
+        ctx.pool,
+        run_id=shard.run_id,
+        fence=prepared["fence"],
+        source=shard.source,
+        collection=run_plan["collection"],
+        items=[
+            quarantine.Quarantined(
+                doc_id=bytes.fromhex(row["doc_id"]),
+                uri=row["uri"],
+                member=row["member"],
+                parent_doc_id=bytes.fromhex(row["parent_doc_id"]),
+                source_version=row["version"],
+                reason=Reason(row["reason"]),
+                detail=row["detail"],
+                pipeline_fingerprint=run_plan["fingerprint"],
+                stage=row["stage"],
+            )
+            for row in members
+        ],
+    )

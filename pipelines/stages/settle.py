@@ -1,0 +1,179 @@
+"""Stage settle: deletions, accounting, audit, the end of the run. The only stage that may turn a run green.
+
+Reads the plan and the shards' manifests; an object without an outcome, an audit finding or a held deletion makes the run
+red, after everything that is safe has been done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.errors import FailRun, Held
+from pipelines.records import Accounting, ShardRef, State
+from pipelines.stages import plan
+from pipelines.stages.files import StageFiles
+from pipelines.store import audit, collect, deletions, ledger
+
+if TYPE_CHECKING:
+    from pipelines.context import Context
+
+STAGES = ("prepare", "validate", "embed", "publish")
+SHOWN = 5
+CACHE_DAYS = 30  # how long a vector is kept that no text needs
+
+
+@dataclass(slots=True)
+class _Sums:
+    """The run's outcomes, added up from plan and manifests."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    stats: Counter[str] = field(default_factory=Counter)
+    formats: dict[str, Counter[str]] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
+    unaccounted: int = 0
+    holders: set[int] = field(default_factory=set)  # the runs under whose number the held deletions are approved
+
+
+def run(ctx: Context, run_id: int) -> Accounting:
+    """Settle a run. Raises FailRun for any gap or finding, Held when deletions wait for a person."""
+    opened = ledger.run(ctx.pool, run_id)
+    run_plan = StageFiles(ctx.objects, opened.source, run_id).require("plan")
+    with ctx.step(run_id, "settle") as step:
+        sums = _add_up(ctx, run_plan)
+        _delete(ctx, run_plan, sums)
+        _collect_garbage(ctx, sums)
+        findings = audit.audit(ctx.pool, opened.source)
+        notes = _notes(run_plan, sums, findings)
+        stats = _stats(opened, sums)
+        state = _state(run_plan, sums, findings)
+        accounting = Accounting(
+            run_id, opened.source, state, run_plan["listed"], dict(sums.counts), dict(sums.reasons), stats, notes
+        )
+        ledger.finish_run(
+            ctx.pool,
+            run_id,
+            state,
+            listed=run_plan["listed"],
+            counts=accounting.counts,
+            reasons=accounting.reasons,
+            stats=stats,
+            notes=notes,
+        )
+        step.done = step.total = run_plan["listed"]
+        if state == "failed":
+            raise FailRun("; ".join(notes))
+    if state == "held":
+        raise Held(notes[0])
+    return accounting
+
+
+def _add_up(ctx: Context, run_plan: dict[str, Any]) -> _Sums:
+    sums = _Sums()
+    sums.counts.update({state.value: 0 for state in State})
+    sums.counts[State.UNCHANGED] += run_plan["unchanged"]
+    for state in (State.QUARANTINED, State.EXCLUDED):
+        sums.reasons.update(run_plan[state.value])
+        sums.counts[state] += sum(run_plan[state.value].values())
+    for entry in run_plan["shards"]:
+        _add_shard(ctx, ShardRef(**entry), sums)
+    listed = run_plan["listed"]
+    in_listing = sum(sums.counts[state] for state in State if state is not State.DELETED)
+    if in_listing + sums.unaccounted != listed:
+        sums.gaps.append(f"{listed} objects were listed but {in_listing + sums.unaccounted} have an outcome")
+    return sums
+
+
+def _add_shard(ctx: Context, shard: ShardRef, sums: _Sums) -> None:
+    files = ctx.files(shard)
+    manifests = {stage: files.manifest(stage) for stage in STAGES}
+    missing = [stage for stage in STAGES if manifests[stage] is None]
+    prepared, published = manifests["prepare"], manifests["publish"]
+    if prepared is None or published is None or missing:
+        if shard.documents:
+            sums.unaccounted += shard.documents
+            sums.gaps.append(f"shard {shard.shard} stopped at {missing[0]}: {shard.documents} documents have no outcome")
+        return
+    sums.counts[State.UNCHANGED] += prepared["unchanged"] + published["counts"]["superseded"]
+    sums.counts[State.LOADED] += published["counts"]["loaded"]
+    sums.stats["superseded"] += published["counts"]["superseded"]
+    reasons = Counter(reason for _, reason in prepared["rejected"])
+    for stage in ("validate", "embed", "publish"):
+        reasons.update((manifests[stage] or {}).get("rejected", {}))
+    sums.reasons.update(reasons)
+    sums.counts[State.QUARANTINED] += reasons.total()
+    embedded = (manifests["embed"] or {})["counts"]
+    sums.stats.update({"embedded": embedded.get("embedded", 0), "reused": embedded.get("reused", 0)})
+    sums.stats.update({key: prepared["counts"][key] for key in ("documents", "chunks", "tokens", "attachments_quarantined")})
+    for fmt, numbers in prepared["formats"].items():
+        sums.formats.setdefault(fmt, Counter()).update(numbers)
+
+
+def _delete(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
+    """Delete what the plan allows and the source confirms to be gone; hold the rest exactly as listed."""
+    run_id, source = run_plan["run_id"], run_plan["source"]
+    if run_plan["held"]:
+        held = {bytes.fromhex(doc_id): uri for doc_id, uri in run_plan["held"]}
+        deletions.hold(ctx.pool, run_id, source, held.items())
+        sums.holders = {hold.run_id for hold in deletions.open_holds(ctx.pool, source) if hold.doc_id in held}
+    if not run_plan["delete"]:
+        return
+    gone = _confirm_gone(ctx, run_plan)
+    outcome = deletions.delete(ctx.pool, run_id=run_id, fence=run_plan["fence"], doc_ids=gone)
+    sums.counts[State.DELETED] += len(outcome.deleted)
+    sums.stats["deletions_superseded"] += len(run_plan["delete"]) - len(outcome.deleted)
+
+
+def _confirm_gone(ctx: Context, run_plan: dict[str, Any]) -> list[bytes]:
+    """Documents that are absent from the complete listing and, asked one by one, still gone or excluded."""
+    day = date.fromisoformat(run_plan["day"]) if run_plan["day"] else None
+    source = ctx.source(run_plan["source"], day)
+
+    def gone(entry: list[str]) -> bool:
+        return plan.left_out(ctx, source, run_plan["source"], entry[1]) or source.current_version(entry[1]) is None
+
+    with ThreadPoolExecutor(16, thread_name_prefix="confirm") as threads:
+        confirmed = list(threads.map(gone, run_plan["delete"]))
+    return [bytes.fromhex(entry[0]) for entry, yes in zip(run_plan["delete"], confirmed, strict=True) if yes]
+
+
+def _collect_garbage(ctx: Context, sums: _Sums) -> None:
+    if sums.counts[State.LOADED] or sums.counts[State.DELETED]:
+        sums.stats["texts_collected"] += collect.collect(ctx.pool, cache_days=CACHE_DAYS).texts
+
+
+def _stats(opened: ledger.Run, sums: _Sums) -> dict[str, Any]:
+    return {
+        **{key: value for key, value in sums.stats.items()},
+        "formats": {fmt: dict(numbers) for fmt, numbers in sums.formats.items()},
+        "seconds": round((datetime.now(UTC) - opened.started_at).total_seconds(), 1),
+    }
+
+
+def _state(run_plan: dict[str, Any], sums: _Sums, findings: list[audit.Finding]) -> Literal["succeeded", "held", "failed"]:
+    if sums.gaps or findings:
+        return "failed"
+    return "held" if run_plan["held"] else "succeeded"
+
+
+def _notes(run_plan: dict[str, Any], sums: _Sums, findings: list[audit.Finding]) -> tuple[str, ...]:
+    notes = list(sums.gaps)
+    for finding in findings[:SHOWN]:
+        notes.append(f"audit: {finding.check}: {finding.uri or finding.doc_id} {finding.detail}".rstrip())
+    if len(findings) > SHOWN:
+        notes.append(f"audit: and {len(findings) - SHOWN} more findings; `millrace audit {run_plan['source']}` lists them")
+    if run_plan["held"]:
+        commands = " and ".join(
+            f"`millrace sync {run_plan['source']} --approve {holder}`" for holder in sorted(sums.holders)
+        )
+        notes.append(
+            f"{len(run_plan['held'])} deletions are held because {run_plan['held_because']}; everything else was done; "
+            f"approve exactly these with {commands} or the DAG's approve_held"
+        )
+    if sums.stats["superseded"]:
+        notes.append(f"{sums.stats['superseded']} documents were already written by a newer run")
+    return tuple(notes)

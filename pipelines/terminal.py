@@ -1,0 +1,191 @@
+"""What the command line prints: values as text or JSON, live progress, one-line errors. No decisions here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.config import Settings
+    from pipelines.context import Progress
+    from pipelines.records import Accounting
+    from pipelines.search.answer import Answer
+    from pipelines.search.hybrid import Hit
+    from pipelines.store.audit import Finding
+    from pipelines.store.ledger import SourceStatus
+    from pipelines.store.quarantine import QuarantineItem
+
+
+def say(line: str) -> None:
+    """One line for a person."""
+    click.echo(line)
+
+
+def complain(line: str) -> None:
+    """One line of error on standard error."""
+    click.echo(f"millrace: {line}", err=True)
+
+
+def show(value: Any, text: str, as_json: bool) -> None:
+    """The value as JSON for a machine, or its text for a person."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False) if as_json else text)
+
+
+def console() -> Console:
+    """The terminal as rich sees it."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def plain(value: Any) -> Any:
+    """A dataclass or container as JSON values: bytes in hex, times in ISO form."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(entry) for entry in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return round(value, 6)
+    return value
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Live progress of a run's stages on a terminal; nothing when quiet or not a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[tuple[str, str], Any] = {}
+
+        def report(step: Any) -> None:
+            key = (step.stage, step.shard)
+            if key not in tasks:
+                tasks[key] = bars.add_task(f"{step.stage} {step.shard}".strip(), total=step.total or None)
+            bars.update(tasks[key], completed=step.done, total=step.total or None)
+
+        yield report
+
+
+def accounting(done: Accounting) -> str:
+    """The accounting of a run: every listed object in exactly one state, with reasons."""
+    stats = done.stats
+    counts = " / ".join(f"{state} {done.counts.get(state, 0)}" for state in STATES)
+    lines = [
+        f"run {done.run_id} of {done.source}: {done.state} in {stats.get('seconds', 0):.1f} s",
+        f"  {done.listed} listed: {counts}",
+    ]
+    lines += [f"    {reason}: {count}" for reason, count in sorted(done.reasons.items())]
+    lines.append(
+        f"  {stats.get('chunks', 0)} chunks, {stats.get('embedded', 0)} embeddings computed, {stats.get('reused', 0)} reused"
+    )
+    return "\n".join(lines + [f"  note: {note}" for note in done.notes])
+
+
+STATES = ("loaded", "unchanged", "quarantined", "deleted", "excluded")
+
+
+def status(found: Sequence[SourceStatus]) -> str:
+    """One paragraph a source."""
+    lines = []
+    for entry in found:
+        last = f"run {entry.last_run} {entry.last_state}" if entry.last_run else "never synced"
+        success = f"{entry.last_success:%Y-%m-%d %H:%M:%S %Z}" if entry.last_success else "never"
+        lines.append(f"{entry.source}: {last}; last success {success}")
+        lines.append(
+            f"  loaded {entry.loaded}, quarantined {entry.quarantined}, deleted {entry.deleted};"
+            f" serving {entry.served} documents in {entry.chunks} chunks"
+        )
+        if entry.held_deletions:
+            lines.append(f"  {entry.held_deletions} deletions wait for approval (docs/runbook.md)")
+        if entry.open_quarantine:
+            lines.append(f"  {entry.open_quarantine} in quarantine: `millrace replay {entry.source} --list`")
+    return "\n".join(lines) or "no sources are configured in include/config/sources.yaml"
+
+
+def sources(settings: Settings) -> str:
+    """One line a source."""
+    lines = []
+    for name, source in settings.sources.items():
+        when = source.schedule or "on demand"
+        dated = " · dated" if source.dated else ""
+        lines.append(f"{name:<16} {source.kind:<7} {when:<12} -> {source.collection}{dated}  {source.description}")
+    return "\n".join(lines) or "none; add one to include/config/sources.yaml"
+
+
+def hits(found: Sequence[Hit]) -> str:
+    """Each passage with its place."""
+    lines = []
+    for rank, hit in enumerate(found, start=1):
+        place = " > ".join(dict.fromkeys(part for part in (hit.title, *hit.heading_path) if part))
+        member = f"!{hit.member}" if hit.member else ""
+        lines += [
+            f"{rank}. {place}  ({hit.score:.4f})",
+            f"   {hit.uri}{member} [{hit.char_start}:{hit.char_end}]",
+            f"   {_shorten(hit.passage)}",
+        ]
+    return "\n".join(lines) or "nothing found"
+
+
+def answer(given: Answer) -> str:
+    """The answer with its citations."""
+    lines = [given.text]
+    for number, citation in enumerate(given.citations, start=1):
+        member = f"!{citation.member}" if citation.member else ""
+        lines.append(f"  [{number}] {citation.uri}{member} [{citation.char_start}:{citation.char_end}] {citation.title}")
+    return "\n".join(lines)
+
+
+def findings(found: Sequence[Finding]) -> str:
+    """One line a finding."""
+    lines = [f"{finding.check}: {finding.uri or finding.doc_id} {finding.detail}".rstrip() for finding in found]
+    return "\n".join(lines) or "the audit found nothing"
+
+
+def quarantine(items: Sequence[QuarantineItem]) -> str:
+    """One line a document."""
+    lines = [
+        f"{item.reason}: {item.uri}{'!' + item.member if item.member else ''} "
+        f"(attempt {item.attempt}, {item.stage}) {item.detail}".rstrip()
+        for item in items
+    ]
+    return "\n".join(lines) or "the quarantine is empty"
+
+
+def _shorten(text: str, width: int = 300) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 1] + "…"

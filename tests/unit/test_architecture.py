@@ -1,0 +1,102 @@
+"""Who may import whom. The table is the design; an arrow that is not in it is a mistake or an ADR."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = {"records", "errors", "config", "ports", "connections"}
+# What the files of a room may import from `pipelines`, besides their own room and, for rooms, what `__init__` re-exports.
+ALLOWED: dict[str, set[str]] = {
+    "records": set(),
+    "errors": {"records"},
+    "config": {"errors"},
+    "connections": {"config", "errors"},
+    "ports": {"records"},
+    "aws": {"config", "connections", "errors"},
+    "objects": {"aws", "errors"},
+    "sources": BASE | {"aws"},
+    "text": BASE,
+    "quality": BASE,
+    "embed": BASE,
+    "store": BASE,
+    "search": BASE | {"store", "embed"},
+    "stages": BASE | {"sources", "text", "quality", "embed", "store", "search", "context"},
+    "context": BASE | {"aws", "objects", "sources", "embed", "quality", "store", "stages"},
+    "embedded": BASE | {"terminal", "context", "stages", "store", "sources", "text", "objects", "search"},
+    "terminal": {"config", "context", "records", "search", "store"},
+    "cli": BASE | {"terminal", "context", "stages", "embedded", "search", "store"},
+}
+# DAG files and the plugin at module level; what only a running task may import stands in functions.
+DOORS = {"config", "errors", "records", "ports", "context", "connections"}
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Full dotted names that a file imports; with top_level_only, not those inside functions or TYPE_CHECKING."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = _top_level(tree) if top_level_only else ast.walk(tree)
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _top_level(tree: ast.Module) -> list[ast.stmt]:
+    return [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+def rooms(names: set[str]) -> set[str]:
+    """The parts of `pipelines` that dotted names reach into."""
+    return {name.split(".")[1] for name in names if name.startswith("pipelines.")}
+
+
+FILES = sorted((ROOT / "pipelines").rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "pipelines").parts[0].removesuffix(".py")
+
+
+def test_the_table_names_every_room() -> None:
+    found = {room_of(path) for path in FILES} - {"__init__"}
+    assert found == set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_what_the_design_allows(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        assert not imports(path)
+        return
+    forbidden = rooms(imports(path)) - ALLOWED[room] - {room}
+    assert not forbidden, f"{path.relative_to(ROOT)} imports {sorted(forbidden)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_engine_knows_nothing_of_airflow(path: Path) -> None:
+    outside = {"airflow", "dags", "plugins", "millrace_airflow", "millrace_plugin"}
+    assert not {name.split(".")[0] for name in imports(path)} & outside
+
+
+DOOR_FILES = sorted([*(ROOT / "dags").glob("*.py"), *(ROOT / "plugins").rglob("*.py")])
+
+
+def test_there_are_doors_to_check() -> None:
+    assert any(path.parent.name == "dags" for path in DOOR_FILES)
+    assert any(path.name == "millrace_plugin.py" for path in DOOR_FILES)
+
+
+@pytest.mark.parametrize("path", DOOR_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_doors_import_stages_only_inside_tasks(path: Path) -> None:
+    forbidden = rooms(imports(path, top_level_only=True)) - DOORS
+    assert not forbidden, f"{path.relative_to(ROOT)} imports {sorted(forbidden)} at module level"
+
+
+def test_include_holds_data_only() -> None:
+    assert not list((ROOT / "include").rglob("*.py"))
