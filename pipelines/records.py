@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 PUBLIC_TENANT = "public"
 
@@ -42,7 +42,7 @@ class Reason(StrEnum):
     # parsing
     MALFORMED = "malformed"
     PDF_MALFORMED = "pdf_malformed"
-    NEEDS_PASSWORD = "needs_password"  # noqa: S105 - a reason code
+    NEEDS_PASSWORD = "needs_password"
     NEEDS_OCR = "needs_ocr"
     EMPTY_TEXT = "empty_text"
     TOO_DEEP = "too_deep"
@@ -175,6 +175,63 @@ class Summary:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """What a door asks of one sync."""
+
+    source: str
+    door: Literal["cli", "airflow"] = "cli"
+    external_id: str = ""  # Airflow's run id
+    day: date | None = None  # the interval of a dated source
+    prefix: str = ""  # narrow the listing to uris that start with root + prefix
+    full_rescan: bool = False  # read and compare every object, whatever its version says
+    approve: int | None = None  # the run whose held deletions are approved
+    approved_by: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, for the run record."""
+        return {**asdict(self), "day": self.day.isoformat() if self.day else None}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRef:
+    """A shard of a planned run, small enough for XCom; the documents are in the stage files."""
+
+    run_id: int
+    source: str
+    shard: str  # "0001"; stage files live under its name
+    label: str  # what the Airflow grid shows: "0001 · 35 documents · 210 kB"
+    documents: int
+    bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """How a run ended. The counts sum to `listed` + deletions; `reasons` splits quarantined and excluded."""
+
+    run_id: int
+    source: str
+    state: Literal["succeeded", "held", "failed"]
+    listed: int
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    stats: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether the corpus that readers see differs from before the run."""
+        return bool(self.counts.get(State.LOADED, 0) or self.counts.get(State.DELETED, 0))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -144,4 +144,3 @@ def shards(work: list[Work], limits: Limits) -> list[list[Work]]:
         cut[-1].append(item)
         size += item.listed.size
     return cut
-

@@ -148,7 +148,7 @@ def _collect_garbage(ctx: Context, sums: _Sums) -> None:
 
 def _stats(opened: ledger.Run, sums: _Sums) -> dict[str, Any]:
     return {
-        **{key: value for key, value in sums.stats.items()},
+        **sums.stats,
         "formats": {fmt: dict(numbers) for fmt, numbers in sums.formats.items()},
         "seconds": round((datetime.now(UTC) - opened.started_at).total_seconds(), 1),
     }

@@ -71,7 +71,7 @@ def check(ctx: Context, shard: ShardRef, suite: str, parquet: bytes, **parameter
     if not result.success:
         names = ", ".join(f"{failure.expectation}({failure.column})" for failure in result.failures)
         raise FailRun(
-            f"suite {suite} failed for shard {shard.shard} of {result.rows} rows: {names}; nothing of the shard is published; "
+            f"suite {suite} failed for shard {shard.shard} of {result.rows} rows: {names}; the shard is not published; "
             f"see {ctx.objects.uri(data_docs(shard, suite))}"
         )
     return result

@@ -1,0 +1,36 @@
+"""The assets that Millrace's DAGs announce and listen to.
+
+A DAG that wants to run after every change of a source has `schedule=[assets.corpus("sample")]`. The syncs emit through an
+alias, because a plain outlet would emit an event on every green run, changed or not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias
+
+from pipelines.records import Accounting
+
+
+def corpus(source: str) -> Asset:
+    """The searchable text of one source."""
+    return Asset(name=f"corpus_{source}", uri=f"millrace://corpus/{source}")
+
+
+def changes(source: str) -> AssetAlias:
+    """The outlet of a source's settle task."""
+    return AssetAlias(name=f"corpus_{source}_changes")
+
+
+def announce(outlet_events: Any, accounting: Accounting) -> bool:
+    """Emit one event on the source's corpus when readers see another corpus than before; returns whether it did.
+
+    `outlet_events` is the task context's. The event carries {"run_id", "source", "counts"}: a listener takes its work from
+    the ledger, not from the event.
+    """
+    if not accounting.changed:
+        return False
+    extra = {"run_id": accounting.run_id, "source": accounting.source, "counts": dict(accounting.counts)}
+    outlet_events[changes(accounting.source)].add(corpus(accounting.source), extra=extra)
+    return True

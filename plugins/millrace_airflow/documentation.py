@@ -1,0 +1,79 @@
+"""The page that Airflow shows for a DAG: what it does, when, and what to do when a task is red."""
+
+from __future__ import annotations
+
+from pipelines.config import FolderSource, S3Source, SourceConfig
+
+SYNC = """\
+### {title}
+
+Keeps collection `{collection}` true to source `{name}` ({where}): new and changed documents are parsed, checked, embedded
+and published, vanished ones deleted. Every listed object ends as `loaded`, `unchanged`, `quarantined`, `deleted` or
+`excluded`; settle is red when one is missing. Running it again changes nothing that is up to date.
+
+**Schedule**: {schedule}. **Listeners**: a run that changed the corpus emits an event on `millrace://corpus/{name}`.
+
+**Params**
+{params}
+**When a task is red** (its log's last error names the value, the limit and the remedy)
+
+| red task | what it means | what to do |
+|---|---|---|
+| `plan` | The source could not be listed, or the request is wrong. Nothing was decided, nothing is deleted. | \
+Correct what the message names (connection, bucket, param), then clear `plan`. |
+| `prepare` | The source or the database failed for longer than the retries. A single bad file never does this: \
+it is quarantined. | Check the service, then clear the shard's red task with its downstream tasks. |
+| `validate` | A whole batch failed an expectation; none of the shard is published. | \
+Open **Data Docs** on the task; correct the source or the suite in `include/expectations`, trigger a new run. |
+| `embed` | The model, its device or the vector suite failed, or the task ran out of time. Finished batches are kept. | \
+Check the workers of queue `gpu` and pool `gpu`, then clear the task: it goes on where it stopped. |
+| `publish` | The database refused or was away. Each document is either old or new, never mixed. | \
+Check space and connections, then clear the task. |
+| `settle` only | Documents are unaccounted for, the audit found a difference, or deletions are held. \
+Additions are served. | \
+Held: read the list in the log, then trigger with *Approve held deletions of run*. \
+Otherwise trigger a new run: it repairs what differs. |
+| `settle` and others | settle is red because of them. | Start with the earliest red task. |
+
+`upstream_failed` on a shard's later tasks follows from its red one; other shards are published all the same. A failed run
+leaves what was served before in place. More: `docs/runbook.md`, section *sync*; from a shell `millrace status {name}`.
+"""
+
+PARAMS = """\
+- *Dry run*: log the plan and change nothing.
+- *Full rescan*: read and compare every object, whatever its version says.
+- *Prefix*: only what starts with it below the source's root; deletions stay inside it too.
+- *Approve held deletions of run*: the run whose held deletions may proceed.
+"""
+DAY = "- *Day*: which day a manual run syncs; it has no interval of its own.\n"
+
+
+def sync(name: str, source: SourceConfig) -> str:
+    """The Markdown of one source's DAG."""
+    return SYNC.format(
+        title=source.description or f"Source {name}",
+        name=name,
+        collection=source.collection,
+        where=_where(source),
+        schedule=_schedule(source),
+        params=PARAMS + (DAY if source.dated else ""),
+    )
+
+
+def _where(source: SourceConfig) -> str:
+    if isinstance(source, S3Source):
+        return f"`s3://{source.bucket}/{source.prefix}` by connection `{source.connection}`"
+    if isinstance(source, FolderSource):
+        return f"folder `{source.path}`"
+    return f"table `{source.table}` by connection `{source.connection}`"
+
+
+def _schedule(source: SourceConfig) -> str:
+    if source.schedule is None:
+        return "none; it runs when triggered"
+    if source.dated:
+        return (
+            f"`{source.schedule}` UTC, each run syncs its own day since {source.start_date}; "
+            f"`airflow backfill create` fills the past"
+        )
+    return f"`{source.schedule}` UTC, the whole listing each time, one run at a time"

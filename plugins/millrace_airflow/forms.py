@@ -1,0 +1,108 @@
+"""The trigger form of a sync, and the request made of it.
+
+Airflow checks each value against its schema before the run exists. What a schema cannot say (unknown keys, a day where
+there is an interval) is checked when the plan task starts, before anything is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from airflow.sdk import Param
+
+from pipelines.config import SourceConfig
+from pipelines.errors import FixConfiguration
+from pipelines.records import SyncRequest
+
+# Relative, one line, no parent folder, no template: what may follow a source's root.
+PREFIX = r"^(?!/)(?!.*\{\{)(?!(.*/)?\.\.(/|$))[^\x00-\x1f\x7f]+$"
+WITH_INTERVAL = frozenset({"scheduled", "backfill"})
+
+
+def sync_params(source: SourceConfig) -> dict[str, Param]:
+    """The form of one source's DAG; a dated source has a field for the day."""
+    params = {
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            section="What to do",
+            description="Only log the plan: what would be added, updated, deleted and held. Nothing changes.",
+        ),
+        "full_rescan": Param(
+            False,
+            type="boolean",
+            title="Full rescan",
+            section="What to do",
+            description="Read and compare every listed object, whatever its version says.",
+        ),
+        "prefix": Param(
+            None,
+            type=["null", "string"],
+            pattern=PREFIX,
+            maxLength=512,
+            title="Prefix",
+            section="Scope",
+            description="Only what starts with this below the source's root, such as `policies/`. "
+            "Deletions stay inside it too.",
+        ),
+        "approve_held": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Approve held deletions of run",
+            section="Decisions",
+            description="The number of a Millrace run whose held deletions may proceed; its settle task names it.",
+        ),
+    }
+    if source.dated:
+        params["day"] = Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            section="Scope",
+            description="The day to sync, such as 2026-10-05. A manual run needs it; other runs have their own.",
+        )
+    return params
+
+
+def sync_request(name: str, source: SourceConfig, context: Mapping[str, Any]) -> SyncRequest:
+    """What one run asks of the engine. Raises FixConfiguration for an unknown key and for a day missing or not wanted."""
+    run, params = context["dag_run"], context["params"]
+    _known_keys(run.conf or {}, sync_params(source))
+    return SyncRequest(
+        source=name,
+        door="airflow",
+        external_id=run.run_id,
+        day=_day(name, run, params.get("day")) if source.dated else None,
+        prefix=params["prefix"] or "",
+        full_rescan=params["full_rescan"],
+        approve=params["approve_held"],
+        approved_by=run.triggering_user_name or "" if params["approve_held"] else "",
+    )
+
+
+def _known_keys(conf: Mapping[str, Any], known: Mapping[str, Param]) -> None:
+    for key in conf:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise FixConfiguration(f"run configuration: unknown key {key!r}; {hint}")
+
+
+def _day(name: str, run: Any, asked: str | None) -> date:
+    if str(getattr(run.run_type, "value", run.run_type)) in WITH_INTERVAL:
+        if asked:
+            raise FixConfiguration(
+                f"sync_{name}: param day={asked!r} in a run that has its own interval; leave it out or trigger by hand"
+            )
+        day: date = run.data_interval_start.date()
+        return day
+    if not asked:
+        # A manual run's logical date is the moment it was triggered, so no day may be derived from it.
+        raise FixConfiguration(f'sync_{name}: a manual run needs the day to sync; trigger it with {{"day": "YYYY-MM-DD"}}')
+    return date.fromisoformat(asked)

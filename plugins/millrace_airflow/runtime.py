@@ -1,0 +1,87 @@
+"""What a task does around a stage: open the engine's context on Airflow's connections, log, and hand back small JSON."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from millrace_airflow import assets
+from millrace_airflow.connections import AirflowConnections
+from pipelines import config
+from pipelines.errors import FailRun
+from pipelines.records import Accounting, ShardRef, Summary
+
+if TYPE_CHECKING:
+    from pipelines.context import Context, Progress
+    from pipelines.stages.plan import Plan
+
+log = logging.getLogger("millrace")
+PLANNED = "planned"  # the XCom key by which settle learns what plan did
+
+
+def open_task() -> Context:
+    """The context of one task; use it in a `with`."""
+    from pipelines.context import open_context
+
+    settings = config.load()
+    return open_context(settings, AirflowConnections(settings), report_to_log())
+
+
+def run_shard(run: Callable[[Context, ShardRef], Summary], ref: dict[str, Any]) -> dict[str, Any]:
+    """Run one stage on one shard; its Summary as JSON. The engine's errors pass through to the retry policy."""
+    with open_task() as ctx:
+        summary = run(ctx, ShardRef(**ref))
+    counts = ", ".join(f"{name} {count}" for name, count in summary.counts.items()) or "nothing to do"
+    log.info("%s %s: %s in %.1f s", summary.stage, ref["label"], counts, summary.seconds)
+    return summary.as_dict()
+
+
+def planned(context: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    """Log a plan and tell settle its run; the shards are what the mapped tasks expand over."""
+    log.info("run %s: %s", plan.run_id, plan.text())
+    context["ti"].xcom_push(key=PLANNED, value={"run_id": plan.run_id})
+    return [shard.as_dict() for shard in plan.shards]
+
+
+def previewed(context: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    """Log a dry run's plan; no shards, so nothing else runs."""
+    log.info("dry run, nothing changes: %s", plan.text())
+    context["ti"].xcom_push(key=PLANNED, value={"run_id": None})
+    return []
+
+
+def planned_run(context: Mapping[str, Any]) -> int | None:
+    """The run that plan opened, None after a dry run. Raises FailRun when plan did not end."""
+    value = context["ti"].xcom_pull(task_ids="plan", key=PLANNED)
+    if value is None:
+        raise FailRun(
+            "plan did not end, so nothing was synced and nothing was changed; its log names the cause and the remedy"
+        )
+    run_id: int | None = value["run_id"]
+    return run_id
+
+
+def settled(context: Mapping[str, Any], accounting: Accounting) -> dict[str, Any]:
+    """Log how the run ended, announce it when the corpus changed; the accounting as JSON."""
+    counts = ", ".join(f"{state} {count}" for state, count in accounting.counts.items())
+    reasons = ", ".join(f"{reason} {count}" for reason, count in accounting.reasons.items())
+    log.info("run %d: %d listed: %s%s", accounting.run_id, accounting.listed, counts, f" ({reasons})" if reasons else "")
+    for note in accounting.notes:
+        log.info("run %d: %s", accounting.run_id, note)
+    if assets.announce(context["outlet_events"], accounting):
+        log.info("run %d: announced on %s", accounting.run_id, assets.corpus(accounting.source).uri)
+    return accounting.as_dict()
+
+
+def report_to_log() -> Callable[[Progress], None]:
+    """A reporter that logs each tenth of a stage once, so that a long stage shows life and a short one stays quiet."""
+    told: dict[tuple[str, str], int] = {}
+
+    def report(progress: Progress) -> None:
+        tenth = 10 * progress.done // progress.total if progress.total else 0
+        if progress.state == "running" and tenth > told.get((progress.stage, progress.shard), 0):
+            told[progress.stage, progress.shard] = tenth
+            log.info("%s %s: %d of %d", progress.stage, progress.shard, progress.done, progress.total)
+
+    return report
