@@ -64,7 +64,11 @@ bench: setup ## one published figure: make bench NAME=freshness [ARGS=--quick]
 
 lock: setup ## pin the requirements*.in files again
 	@for name in requirements requirements-scheduler requirements-api; do \
-		echo "$$name.txt"; $(BIN)/python -m piptools compile --quiet --strip-extras --output-file $$name.txt $$name.in; done
+		echo "$$name.txt"; \
+		$(BIN)/python -m piptools compile --quiet --strip-extras --no-annotate --no-header --no-emit-options \
+			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $(VENV)/$$name.txt $$name.in; \
+		{ echo "# Pinned by \`make lock\` from $$name.in; install with pip install -r $$name.txt"; \
+		  grep -v '^#' $(VENV)/$$name.txt | sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > $$name.txt; done
 
 clean: down ## remove .millrace (all local data), caches and .venv
 	@rm -rf .millrace $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

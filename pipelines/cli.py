@@ -159,7 +159,7 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 def _as_filters(only: tuple[str, ...], under: str, lang: str, since: datetime | None, until: datetime | None) -> Filters:
     from pipelines.search.hybrid import Filters
 
-    return Filters(sources=only, uri_prefix=under, lang=lang, since=since, until=until)
+    return Filters(sources=only or None, uri_prefix=under or None, lang=lang or None, since=since, until=until)
 
 
 @cli.command()

@@ -283,7 +283,8 @@ def validate(raw: object, model: type[T], where: str) -> T:
     try:
         return TypeAdapter(model).validate_python(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key shows up as a missing and as an unknown one; the unknown one tells more.
+        first = min(error.errors(include_url=False), key=lambda entry: entry["type"] != "extra_forbidden")
         raise FixConfiguration(f"{where}: {_explain(first, model)}") from None
 
 

@@ -16,7 +16,7 @@ from pipelines.config import Settings
 from pipelines.embedded import settings_file
 from pipelines.embedded.airflow import SERVICES, Airflow
 from pipelines.embedded.airflow_home import Login
-from pipelines.embedded.bucket import LOGIN, REGION, Bucket, fill
+from pipelines.embedded.bucket import ACCESS_KEY, REGION, SECRET_KEY, Bucket, fill
 from pipelines.embedded.files import locked, read_json, write_json
 from pipelines.embedded.postgres import Postgres
 from pipelines.embedded.process import Detached, end_strays
@@ -128,8 +128,8 @@ def effective_connections(services: Stack, entries: settings_file.Entries) -> di
         },
         "millrace_s3": {
             "conn_type": "aws",
-            "login": LOGIN,
-            "password": LOGIN,
+            "login": ACCESS_KEY,
+            "password": SECRET_KEY,
             "extra": {"region_name": REGION, "endpoint_url": services.bucket.endpoint},
         },
     }

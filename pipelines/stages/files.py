@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,28 @@ from pipelines.errors import FailRun
 
 if TYPE_CHECKING:
     from pipelines.ports import Objects
+
+
+class _NoPandas:
+    """An import hook that knows no pandas."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse pandas, leave every other module to the hooks behind."""
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def _spare_pandas() -> None:
+    """Let pyarrow settle that it works without pandas: else its first array imports it, for half a second and no use."""
+    hook = _NoPandas()
+    sys.meta_path.insert(0, hook)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(hook)
+
+
+_spare_pandas()
 
 
 class StageFiles:

@@ -79,8 +79,10 @@ def _add_up(ctx: Context, run_plan: dict[str, Any]) -> _Sums:
     for state in (State.QUARANTINED, State.EXCLUDED):
         sums.reasons.update(run_plan[state.value])
         sums.counts[state] += sum(run_plan[state.value].values())
+    stages = ledger.progress(ctx.pool, run_plan["run_id"])
+    errors = {(stage.stage, stage.shard): stage.error for stage in stages if stage.error}
     for entry in run_plan["shards"]:
-        _add_shard(ctx, ShardRef(**entry), sums)
+        _add_shard(ctx, ShardRef(**entry), sums, errors)
     listed = run_plan["listed"]
     in_listing = sum(sums.counts[state] for state in State if state is not State.DELETED)
     if in_listing + sums.unaccounted != listed:
@@ -88,7 +90,7 @@ def _add_up(ctx: Context, run_plan: dict[str, Any]) -> _Sums:
     return sums
 
 
-def _add_shard(ctx: Context, shard: ShardRef, sums: _Sums) -> None:
+def _add_shard(ctx: Context, shard: ShardRef, sums: _Sums, errors: dict[tuple[str, str], str]) -> None:
     files = ctx.files(shard)
     manifests = {stage: files.manifest(stage) for stage in STAGES}
     missing = [stage for stage in STAGES if manifests[stage] is None]
@@ -96,7 +98,10 @@ def _add_shard(ctx: Context, shard: ShardRef, sums: _Sums) -> None:
     if prepared is None or published is None or missing:
         if shard.documents:
             sums.unaccounted += shard.documents
-            sums.gaps.append(f"shard {shard.shard} stopped at {missing[0]}: {shard.documents} documents have no outcome")
+            why = f" ({errors[missing[0], shard.shard]})" if (missing[0], shard.shard) in errors else ""
+            sums.gaps.append(
+                f"shard {shard.shard} stopped at {missing[0]}{why}: {shard.documents} documents have no outcome"
+            )
         return
     sums.counts[State.UNCHANGED] += prepared["unchanged"] + published["counts"]["superseded"]
     sums.counts[State.LOADED] += published["counts"]["loaded"]
