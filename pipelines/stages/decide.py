@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pipelines.store.ledger import Known
 
 
+MAX_SHARDS = 200  # mapped task instances that Airflow's scheduler takes easily; it refuses more than 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """One object to read."""
@@ -134,11 +137,24 @@ def guard_deletions(
 
 
 def shards(work: list[Work], limits: Limits) -> list[list[Work]]:
-    """Cut the work into shards by bytes and count, in uri order; always at least one, possibly empty."""
+    """Cut the work into shards by bytes and count, in uri order; at least one, possibly empty, at most MAX_SHARDS.
+
+    A plan too large for that gets larger shards, not more.
+    """
+    ordered = sorted(work, key=lambda item: item.listed.uri)
+    cut = _pack(ordered, limits.shard_bytes, limits.shard_documents)
+    if len(cut) <= MAX_SHARDS:
+        return cut
+    # Two neighbours together exceed a limit, so these limits give at most half of MAX_SHARDS by bytes and half by count.
+    total = sum(item.listed.size for item in work)
+    return _pack(ordered, 4 * total // MAX_SHARDS + 1, 2 * len(work) // MAX_SHARDS + 1)
+
+
+def _pack(ordered: list[Work], most_bytes: int, most_documents: int) -> list[list[Work]]:
     cut: list[list[Work]] = [[]]
     size = 0
-    for item in sorted(work, key=lambda entry: entry.listed.uri):
-        if cut[-1] and (size + item.listed.size > limits.shard_bytes or len(cut[-1]) >= limits.shard_documents):
+    for item in ordered:
+        if cut[-1] and (size + item.listed.size > most_bytes or len(cut[-1]) >= most_documents):
             cut.append([])
             size = 0
         cut[-1].append(item)

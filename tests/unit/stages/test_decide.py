@@ -167,5 +167,13 @@ def test_shards_hold_all_work_once_within_their_limits(seed: int) -> None:
         assert sum(item.listed.size for item in shard) <= 1000 or len(shard) == 1
 
 
+@pytest.mark.parametrize("sizes", [[1] * 100_000, [900] * 5000, [10, 5000] * 2000])
+def test_a_huge_plan_gets_larger_shards_not_more(sizes: list[int]) -> None:
+    work = [Work(RawObject(f"{index:06d}", "v1", size), "text", None, None) for index, size in enumerate(sizes)]
+    cut = shards(work, Limits(shard_bytes=1000, shard_documents=10))
+    assert len(cut) <= 200
+    assert sum(len(shard) for shard in cut) == len(work)
+
+
 def test_no_work_is_one_empty_shard() -> None:
     assert shards([], Limits()) == [[]]
