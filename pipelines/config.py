@@ -126,7 +126,7 @@ class SourcesFile(Strict):
 class Chunking(Strict):
     """Chunk sizes in tokens of the embedder."""
 
-    target_tokens: int = Field(default=160, ge=16)
+    target_tokens: int = Field(default=80, ge=16)
     max_tokens: int = Field(default=254, ge=32)
     overlap_sentences: int = Field(default=0, ge=0, le=5)
     heading_prefix: bool = True

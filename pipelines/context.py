@@ -117,10 +117,10 @@ class Context:
 
     @cached_property
     def validator(self) -> Validator:
-        """The great-expectations child process, started: it imports while the caller goes on."""
+        """The great-expectations worker of this machine, started: it imports while the caller goes on."""
         from pipelines.quality.validator import Validator
 
-        validator = Validator(self.settings.root / "include/expectations")
+        validator = Validator(self.settings.root / "include/expectations", self.settings.home / "validator")
         validator.start()
         return validator
 
@@ -172,9 +172,7 @@ class Context:
         step.tell("succeeded")
 
     def close(self) -> None:
-        """End the validator and the pool, if they were opened."""
-        if "validator" in self.__dict__:
-            self.validator.close()
+        """Close the pool if it was opened. The validation worker stays warm for the next stage and ends by itself."""
         if "pool" in self.__dict__:
             self.pool.close()
 

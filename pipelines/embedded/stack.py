@@ -20,6 +20,7 @@ from pipelines.embedded.bucket import ACCESS_KEY, REGION, SECRET_KEY, Bucket, fi
 from pipelines.embedded.files import locked, read_json, write_json
 from pipelines.embedded.postgres import Postgres
 from pipelines.embedded.process import Detached, end_strays
+from pipelines.quality.validator import Validator
 from pipelines.store.database import migrate
 
 DATABASE = "millrace"
@@ -88,6 +89,7 @@ def down(settings: Settings, say: Say) -> bool:
             stopped = [airflow.result(), bucket.result()]
         stopped.append(services.postgres.running())
         services.postgres.stop()
+        Validator(settings.root / "include/expectations", settings.home / "validator").stop()
         _end_strays(services, say)
     say("stopped" if any(stopped) else "nothing was running")
     return any(stopped)

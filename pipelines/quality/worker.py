@@ -1,13 +1,16 @@
-"""The child process behind `validator.Validator`: `python -m pipelines.quality.worker`.
+"""The process behind `validator.Validator`: `python -m pipelines.quality.worker BASE FOLDER IDLE_SECONDS`.
 
-Imports great_expectations at once, then answers one JSON line per JSON line until stdin ends. Whatever libraries print goes
-to stderr: the protocol owns the original stdout. Holds no credentials, writes nothing but the asked Data Docs folder.
+Listens on BASE.sock before it imports great_expectations, so that a client's request waits in the queue meanwhile; answers
+one JSON line per connection, one at a time; ends after IDLE_SECONDS without a client. BASE.lock is held while it lives, so
+there is one; its working folder is FOLDER. Holds no credentials, writes nothing but the asked Data Docs folder.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -19,19 +22,57 @@ Reply = dict[str, Any]
 
 
 def main() -> None:
-    """Serve until stdin ends; each reply is a result or `{"error": one line}`."""
-    replies = _private_stdout()
-    serve = _service()
-    for line in sys.stdin:
-        replies.write(json.dumps(_answer(serve, json.loads(line))) + "\n")
-        replies.flush()
+    """Serve until nobody asks for a while; leave at once when another worker holds the lock."""
+    base, idle = Path(sys.argv[1]), float(sys.argv[3])
+    os.chdir(sys.argv[2])
+    lock = _claim(base.with_suffix(".lock"))
+    if lock is None:
+        return
+    address = base.with_suffix(".sock")
+    address.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen(64)
+        try:
+            serve = _service()
+            listener.settimeout(idle)
+            _serve(listener, serve)
+        finally:
+            # Before the lock goes: a successor must not lose its socket to us.
+            address.unlink(missing_ok=True)
 
 
-def _private_stdout() -> IO[str]:
-    """The original stdout under another descriptor; descriptor 1, which stray prints use, becomes stderr."""
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return replies
+def _claim(path: Path) -> IO[str] | None:
+    """The lock file, held, with our pid in it; None when another worker lives."""
+    lock = path.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _serve(listener: socket.socket, serve: Callable[[Request], Reply]) -> None:
+    while True:
+        try:
+            client, _ = listener.accept()
+        except TimeoutError:
+            return
+        with client, client.makefile("rb") as requests:
+            line = requests.readline()
+            if line.endswith(b"\n"):  # a probe sends nothing
+                _reply(client, _answer(serve, json.loads(line)))
+
+
+def _reply(client: socket.socket, reply: Reply) -> None:
+    try:
+        client.sendall(json.dumps(reply).encode() + b"\n")
+    except OSError as error:  # the client was killed; the next one must not suffer
+        sys.stderr.write(f"a client left before its answer: {error}\n")
 
 
 def _answer(serve: Callable[[Request], Reply], request: Request) -> Reply:
@@ -42,7 +83,7 @@ def _answer(serve: Callable[[Request], Reply], request: Request) -> Reply:
 
 
 def _service() -> Callable[[Request], Reply]:
-    from pipelines.quality.expectations import Runner  # noqa: PLC0415 - the slow import, after stdout is safe
+    from pipelines.quality.expectations import Runner  # noqa: PLC0415 - the slow import, once clients can queue
 
     runner = Runner()
 

@@ -63,6 +63,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a passage, [start, end) into it; `score` is the mean of three cosines to the question (`rerank.py`)."""
+
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One passage: the slice [char_start, char_end) of the document's cleaned text, in code points."""
 
@@ -87,11 +96,13 @@ class Hit:
     dense_rank: int | None  # 1-based place in the dense leg, None when not found by it
     text_rank: int | None
     also: tuple[Place, ...] = ()
+    sentences: tuple[Sentence, ...] = ()  # of the best passages after reranking; what an answer is chosen from
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form: the document id in hex, times in ISO 8601."""
-        modified = self.modified.isoformat() if self.modified else None
-        return {**asdict(self), "doc_id": self.doc_id.hex(), "modified": modified}
+        """The JSON form: the document id in hex, times in ISO 8601, without the sentences' scores."""
+        fields = asdict(self)
+        del fields["sentences"]
+        return {**fields, "doc_id": self.doc_id.hex(), "modified": self.modified.isoformat() if self.modified else None}
 
 
 def clean_text(text: str) -> str:

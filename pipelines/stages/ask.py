@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipelines.search import answer, hybrid
+from pipelines.search.rerank import PASSAGES
 from pipelines.stages import search
-from pipelines.text.sentences import spans
 
 if TYPE_CHECKING:
     from pipelines.context import Context
 
-HITS = 10
-
 
 def run(ctx: Context, question: str, collection: str = "knowledge", filters: hybrid.Filters | None = None) -> answer.Answer:
     """The cited answer. Raises what search raises."""
-    query = hybrid.Query(text=question, collection=collection, k=HITS, filters=filters or hybrid.Filters())
+    query = hybrid.Query(text=question, collection=collection, k=PASSAGES, filters=filters or hybrid.Filters())
     hits = search.run(ctx, query)
-    return answer.answer(question, hits, ctx.embedder(collection), spans)
+    return answer.answer(question, hits, ctx.embedder(collection), ctx.tokenizer(collection))

@@ -117,6 +117,8 @@ def run(ctx: Context, request: SyncRequest) -> Plan:
         with ctx.step(opened.id, "plan") as step:
             decisions, verdict = _decide(ctx, request, source, settings)
             price = estimate(_bytes_by_format(decisions.work), _history(ctx, request.source), ctx.settings.prices)
+            if decisions.work:
+                ctx.validator.start()  # imports great_expectations while documents are read and parsed
             _settle_holds(ctx, request, decisions)
             shards = _write(ctx, request, opened, decisions, verdict, settings, scope, space.id)
             step.done = step.total = decisions.listed

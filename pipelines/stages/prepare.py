@@ -43,6 +43,7 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
         rows = _Rows()
         work = plan.planned(ctx, shard)
         if work:
+            ctx.validator.start()  # on this machine, where plan may have run elsewhere
             with passages(ctx, ctx.source(shard.source, day), work, settings) as results:
                 for result in results:
                     _collect(rows, result, shard.source)

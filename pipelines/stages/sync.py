@@ -20,8 +20,6 @@ def run(ctx: Context, request: SyncRequest) -> Accounting:
     planned = plan.run(ctx, request)
     if planned.run_id is None:
         raise AssertionError("plan.run opens a run")
-    if planned.decisions.work:
-        ctx.validator.start()  # imports great_expectations while documents are read and parsed
     first: MillraceError | None = None
     for shard in planned.shards:
         try:

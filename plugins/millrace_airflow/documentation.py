@@ -11,11 +11,16 @@ Keeps collection `{collection}` true to source `{name}` ({where}): new and chang
 and published, vanished ones deleted. Every listed object ends as `loaded`, `unchanged`, `quarantined`, `deleted` or
 `excluded`; settle is red when one is missing. Running it again changes nothing that is up to date.
 
-**Schedule**: {schedule}. **Listeners**: a run that changed the corpus emits an event on `millrace://corpus/{name}`.
+#### Schedule
 
-**Params**
+{schedule}. A run that changed the corpus emits an event on `millrace://corpus/{name}`.
+
+#### Params
+
 {params}
-**When a task is red** (its log's last error names the value, the limit and the remedy)
+#### When a task is red
+
+The last error of its log names the value, the limit and the remedy.
 
 | red task | what it means | what to do |
 |---|---|---|
@@ -24,7 +29,8 @@ Correct what the message names (connection, bucket, param), then clear `plan`. |
 | `prepare` | The source or the database failed for longer than the retries. A single bad file never does this: \
 it is quarantined. | Check the service, then clear the shard's red task with its downstream tasks. |
 | `validate` | A whole batch failed an expectation; none of the shard is published. | \
-Open **Data Docs** on the task; correct the source or the suite in `include/expectations`, trigger a new run. |
+Open **Data Docs** on the task's *Details* tab; correct the source or the suite in `include/expectations`, \
+trigger a new run. |
 | `embed` | The model, its device or the vector suite failed, or the task ran out of time. Finished batches are kept. | \
 Check the workers of queue `gpu` and pool `gpu`, then clear the task: it goes on where it stopped. |
 | `publish` | The database refused or was away. Each document is either old or new, never mixed. | \
@@ -70,7 +76,7 @@ def _where(source: SourceConfig) -> str:
 
 def _schedule(source: SourceConfig) -> str:
     if source.schedule is None:
-        return "none; it runs when triggered"
+        return "None; it runs when triggered"
     if source.dated:
         return (
             f"`{source.schedule}` UTC, each run syncs its own day since {source.start_date}; "

@@ -20,24 +20,11 @@ Make = Callable[..., Context]
 
 
 @pytest.fixture(scope="session")
-def validator() -> Iterator[Validator]:
-    """One great-expectations child for all tests: its import is what costs."""
-    with Validator(ROOT / "include/expectations") as shared:
-        yield shared
-
-
-class Shared(Validator):
-    """Lends the session's child without ending it with the context."""
-
-    def __init__(self, lent: Validator) -> None:
-        self.lent = lent
-        self.validate = lent.validate  # type: ignore[method-assign]
-
-    def start(self) -> None:
-        self.lent.start()
-
-    def close(self) -> None:
-        """The session ends the child."""
+def validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validator]:
+    """One validation worker for all tests: its import is what costs."""
+    shared = Validator(ROOT / "include/expectations", tmp_path_factory.mktemp("validator"))
+    yield shared
+    shared.stop()
 
 
 def database_connection(dsn: str) -> Connection:
@@ -72,7 +59,7 @@ def make(dsn: str, tmp_path: Path, validator: Validator) -> Iterator[Make]:
             limits=Limits(**(limits or {})),
         )
         ctx = Context(settings, {"millrace_postgres": database_connection(dsn), **(connections or {})})
-        ctx.__dict__["validator"] = Shared(validator)
+        ctx.__dict__["validator"] = validator
         opened.append(ctx)
         return ctx
 
