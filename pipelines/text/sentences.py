@@ -55,6 +55,8 @@ def _ends(text: str, start: int, candidate: re.Match[str], lang: str) -> bool:
         return True
     if not text[after].isspace():
         return False
+    if candidate.start() > start and text[candidate.start() - 1].isspace():
+        return True  # a mark set apart, as tokenised corpora have it, belongs to no word; case says nothing there
     following = text[after + 1 : after + 1 + _WORD_BEFORE].lstrip(" \t\"'“„‚‘»«([")
     if following[:1].islower():
         return False

@@ -38,10 +38,13 @@ def run_shard(run: Callable[[Context, ShardRef], Summary], ref: dict[str, Any]) 
 
 
 def planned(context: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
-    """Log a plan and tell settle its run; the shards are what the mapped tasks expand over."""
+    """Log a plan and tell settle its run; the shards with work are what the mapped tasks expand over.
+
+    A run without work skips them: four tasks that do nothing cost longer than plan and settle together.
+    """
     log.info("run %s: %s", plan.run_id, plan.text())
     context["ti"].xcom_push(key=PLANNED, value={"run_id": plan.run_id})
-    return [shard.as_dict() for shard in plan.shards]
+    return [shard.as_dict() for shard in plan.shards if shard.documents]
 
 
 def previewed(context: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:

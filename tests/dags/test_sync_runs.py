@@ -32,6 +32,7 @@ class Engine:
 
     source: str = "sample"
     shards: int = 2
+    empty: bool = False  # the shards hold no documents
     counts: dict[str, int] = field(default_factory=lambda: {"loaded": 3, "unchanged": 1})
     errors: dict[str, Exception] = field(default_factory=dict)  # "plan", "settle" or "embed 0001"
     requests: list[SyncRequest] = field(default_factory=list)
@@ -52,7 +53,8 @@ class Engine:
         return SimpleNamespace(run_id=run_id, shards=tuple(refs), text=lambda: "3 to add")
 
     def ref(self, index: int) -> ShardRef:
-        return ShardRef(17, self.source, f"{index:04d}", f"{index:04d} · {index} documents", index, 1000 * index)
+        documents = 0 if self.empty else index
+        return ShardRef(17, self.source, f"{index:04d}", f"{index:04d} · {index} documents", documents, 1000 * documents)
 
     def stage(self, name: str) -> Any:
         def run(_: Any, shard: ShardRef) -> Summary:
@@ -66,7 +68,7 @@ class Engine:
         self.done.append("settle")
         self._fail("settle")
         gaps = [index for index in range(1, self.shards + 1) if f"publish {index:04d}" not in self.done]
-        if gaps:
+        if gaps and not self.empty:
             raise FailRun(f"run {run_id}: shards {gaps} are unaccounted for")
         return Accounting(run_id, self.source, "succeeded", 4, self.counts, {}, {})
 
@@ -176,8 +178,9 @@ def test_a_deletion_is_a_change(engine):
     assert len(run("sync_sample").events) == 1
 
 
-def test_zero_shards_still_settle(engine):
-    engine.shards, engine.counts = 0, {"unchanged": 4}
+@pytest.mark.parametrize("empty_shards", [0, 1])
+def test_nothing_to_do_runs_no_stage_and_still_settles(engine, empty_shards):
+    engine.shards, engine.empty, engine.counts = empty_shards, True, {"unchanged": 4}
     ended = run("sync_sample")
     assert ended.state == "success"
     assert ended.tasks["settle"] == "success"

@@ -59,3 +59,12 @@ def test_hostile_runs_are_linear(text):
     began = time.perf_counter()
     spans(text, "de")
     assert time.perf_counter() - began < 3
+
+
+def test_a_mark_set_apart_ends_a_sentence_whatever_the_case() -> None:
+    text = "the flow is 3.5 units , e.g. near the wall . it grows ! and stops"
+    assert [text[start:end] for start, end in spans(text)] == [
+        "the flow is 3.5 units , e.g. near the wall .",
+        "it grows !",
+        "and stops",
+    ]
