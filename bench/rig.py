@@ -25,6 +25,7 @@ from pipelines.config import Connection
 from pipelines.connections import postgres_dsn
 from pipelines.embedded.bucket import Bucket, client, make_bucket
 from pipelines.embedded.postgres import Postgres
+from pipelines.quality.validator import Validator
 from pipelines.store.database import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,7 @@ class Rig:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        cool(self.home)
         self.store.stop()
         self.postgres.discard()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -132,6 +134,11 @@ def millrace(environment: Mapping[str, str], arguments: Sequence[str], *, check:
     if check and done.returncode:
         raise RuntimeError(f"millrace {' '.join(arguments)} exited {done.returncode}: {done.stderr[-2000:]}")
     return Ran(json.loads(done.stdout) if done.stdout.strip() else None, seconds, done.returncode, done.stderr)
+
+
+def cool(home: Path) -> None:
+    """End the validation worker that an earlier command left warm."""
+    Validator(ROOT / "include/expectations", home / "validator").stop()
 
 
 def _postgres_fields(server: Postgres) -> dict[str, Any]:

@@ -13,8 +13,12 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import LazyLoader, find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 Request = dict[str, Any]
@@ -82,7 +86,27 @@ def _answer(serve: Callable[[Request], Reply], request: Request) -> Reply:
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
+class _Lazily(MetaPathFinder):
+    """Defers what great_expectations imports for charts and distributions, which no suite uses: a second of the start."""
+
+    modules = frozenset({"altair", "scipy.stats"})
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The module's own spec with a loader that runs it on first use."""
+        if fullname not in self.modules:
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = find_spec(fullname)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None and spec.loader is not None:
+            spec.loader = LazyLoader(spec.loader)
+        return spec
+
+
 def _service() -> Callable[[Request], Reply]:
+    sys.meta_path.insert(0, _Lazily())
     from pipelines.quality.expectations import Runner  # noqa: PLC0415 - the slow import, once clients can queue
 
     runner = Runner()

@@ -28,10 +28,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import exp
 from typing import TYPE_CHECKING, Any
 
+from pipelines.search.expected import satisfies, wanted
 from pipelines.search.lengths import fitting
 from pipelines.search.query import Hit, clean_text
 from pipelines.search.rerank import fused, headed
@@ -48,6 +49,8 @@ SLOPE = 8.0  # of the logistic curve that turns support into confidence, 0.5 at 
 FUSED = 0.2  # the fused score's weight in choosing a sentence
 RECORD_COST = 0.02  # a row of a table yields to prose that is as good
 SUPERSEDED_COST = 0.05
+LACKING = 0.1  # what a sentence without the kind of thing that is asked for yields to one that has it
+EXPECTED = {True: 0.0, None: 0.0, False: 0.0}
 NEARLY = 0.08  # a second sentence is quoted when it is this close to the best and has a word of the question that it lacks
 SAME = 0.9  # share of common words from which two sentences say the same
 CONFLICT = 0.5  # and from which a superseded and a current one are about the same thing
@@ -92,6 +95,7 @@ class _Sentence:
     start: int  # into the passage
     end: int
     score: float  # mean of the three cosines, see rerank.py
+    fits: bool | None  # whether it has the kind of thing that the question wants, None where that is not known
 
     @property
     def text(self) -> str:
@@ -104,7 +108,7 @@ def answer(question: str, hits: Sequence[Hit], embedder: Embedder, tokenizer: To
     Embeds at most two texts, with the collection's own embedder. Raises what it raises.
     """
     question = clean_text(question)
-    found = _quotable(hits)
+    found = _quotable(question, hits)
     if not found or not question:
         return Answer(REFUSAL, True, "no passage was found", (), 0.0)
     chosen = _choose(question, found)
@@ -117,11 +121,16 @@ def answer(question: str, hits: Sequence[Hit], embedder: Embedder, tokenizer: To
     return Answer(" ".join(citation.quote for citation in citations), False, "", citations, confidence)
 
 
-def _quotable(hits: Sequence[Hit]) -> list[_Sentence]:
+def _quotable(question: str, hits: Sequence[Hit]) -> list[_Sentence]:
     """Every sentence that says something; all of them when none does."""
+    kinds = wanted(question)
     found: list[_Sentence] = []
     for hit in hits:
-        mine = [_Sentence(hit, scored.start, scored.end, scored.score) for scored in hit.sentences]
+        texts = [hit.passage[scored.start : scored.end] for scored in hit.sentences]
+        mine = [
+            _Sentence(hit, scored.start, scored.end, scored.score, satisfies(kinds, text))
+            for scored, text in zip(hit.sentences, texts, strict=True)
+        ]
         found += _pass_on(mine)
     return [sentence for sentence in found if not _fragment(sentence.text)] or found
 
@@ -134,7 +143,7 @@ def _pass_on(mine: Sequence[_Sentence]) -> list[_Sentence]:
         if sentence.text.rstrip("\"'”’»)* ").endswith("?"):
             asked = max(asked, sentence.score)
         else:
-            kept.append(_Sentence(sentence.hit, sentence.start, sentence.end, max(sentence.score, asked)))
+            kept.append(replace(sentence, score=max(sentence.score, asked)))
             asked = 0.0
     return kept
 
@@ -166,7 +175,7 @@ def _choose(question: str, found: Sequence[_Sentence]) -> list[_Sentence]:
 def _value(sentence: _Sentence) -> float:
     """What a sentence is worth beside others."""
     record = RECORD_COST if _RECORD.search(sentence.text) else 0.0
-    return sentence.score + FUSED * fused(sentence.hit) - record
+    return sentence.score + FUSED * fused(sentence.hit) - record - (LACKING if sentence.fits is False else 0.0)
 
 
 def _helps(question: str, best: _Sentence, other: _Sentence) -> bool:
@@ -203,7 +212,7 @@ def _support(question: str, hits: Sequence[Hit], best: _Sentence, embedder: Embe
         rest, whole = embedder.embed(fitting([remaining, evidence], tokenizer))
         related = (float(rest @ whole) - UNRELATED) / (RELATED - UNRELATED)
         explained = covered + (1 - covered) * min(1.0, max(0.0, related))
-    return best.score + EXPLAINED * explained
+    return best.score + EXPLAINED * explained + EXPECTED[best.fits]
 
 
 def _vocabulary(hit: Hit) -> frozenset[str]:

@@ -245,12 +245,16 @@ def test_start_returns_at_once_and_a_dead_worker_is_a_retry_then_a_fresh_one(tmp
     began = time.perf_counter()
     validator.start()
     assert time.perf_counter() - began < 0.1
-    asked = threading.Thread(target=lambda: time.sleep(1) or os.kill(pid(validator), signal.SIGKILL))
-    asked.start()
-    with pytest.raises(Retry, match="stopped"):
-        while asked.is_alive():  # killed while importing or while answering: a Retry in either case
+    killer = threading.Timer(1, lambda: os.kill(pid(validator), signal.SIGKILL))
+    killer.start()
+
+    def until_killed() -> None:
+        while killer.is_alive():  # killed while importing or while answering: a Retry in either case
             validator.validate("vectors", path, parameters=PARAMETERS["vectors"])
-    asked.join()
+
+    with pytest.raises(Retry, match="stopped"):
+        until_killed()
+    killer.join()
     assert validator.validate("vectors", path, parameters=PARAMETERS["vectors"]).success
     assert validator.stop()
     assert not validator.stop()
