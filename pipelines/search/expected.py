@@ -28,6 +28,8 @@ class Kind(StrEnum):
     WEIGHT = "a weight"
     TEMPERATURE = "a temperature"
     VOLUME = "a volume"
+    COLOUR = "a colour"
+    PHONE = "a number to call"
     PERSON = "a person, role or contact"
 
 
@@ -61,12 +63,12 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 _HAS = {
     Kind.MONEY: _pattern(
-        rf"[€$£]\s?\d|\b(?:EUR|USD|GBP|CHF)\s?\d|{_N}{_UNITED}(?:€|\$|£|(?:EUR|USD|GBP|CHF|euros?|dollars?|pounds?|cents?)\b)"
+        rf"(?:[€$£]|\b(?:EUR|USD|GBP|CHF))\s?\d[\d.,]*|{_N}{_UNITED}(?:€|\$|£|(?:EUR|USD|GBP|CHF|euros?|dollars?|pounds?|cents?)\b)"
         r"|\bfree of charge\b|\bkostenlos|\bkostenfrei"
     ),
     Kind.SHARE: _pattern(
-        rf"{_N}{_UNITED}(?:%|percent\b|per cent\b|prozent)|\bhalf\b|\bhälfte\b|\b(?:one|two|three|a)[ -](?:third|quarter)s?\b"
-        r"|\b(?:drittel|viertel)\b"
+        rf"{_N}{_UNITED}(?:%|percent\b|per cent\b|prozent)|\b(?:one|two|three|a)[ -](?:third|quarter)s?\b"
+        r"|\b(?:half|hälfte|drittel|viertel)\b"
     ),
     Kind.DURATION: _pattern(
         rf"(?:{_N}|\b(?:an?|eine[rnms]?|einem|every|jede[rnms]?)\b){_UNITED}(?:[^\W\d]+[\s-]+){{0,2}}?{_TIME}"
@@ -77,7 +79,8 @@ _HAS = {
         r"|sunrise|sunset|round the clock)\b"
     ),
     Kind.DATE: _pattern(
-        rf"\b(?:{_DAYS}|{_MONTHS})\b|\b\d{{1,2}}\s+may\b|\b(?:in|of|until|by|since|every|from) may\b|\bmay \d"
+        rf"\b(?:{_DAYS}|(?:\d{{1,2}}\.?\s+)?(?:{_MONTHS}))\b|\b\d{{1,2}}\s+may\b"
+        r"|\b(?:in|of|until|by|since|every|from) may\b|\bmay \d"
         r"|\b\d{1,2}\.\s?\d{1,2}\.|\b(?:19|20)\d\d\b|\b(?:spring|summer|autumn|winter|frühjahr|frühling|sommer|herbst)\b"
         rf"|\b{_ORDINAL}\s+(?:[^\W\d]+\s+)?{_TIME}|\b(?:end|start|beginning|middle) of|\b(?:ende|anfang|mitte) (?:der|des)\b"
     ),
@@ -87,8 +90,8 @@ _HAS = {
         r"tag|woche|monat|jahr)\b"
     ),
     Kind.SPEED: _pattern(
-        rf"{_N}{_UNITED}(?:km/h|kmh|knots?|kn|knoten|m/s|mph)\b|{_N}\s(?:kilomet|met|mil)\w+ (?:per|an|pro|in der) (?:hour|stunde)"
-        r"|\bwalking pace\b|schritttempo|schrittgeschwindigkeit"
+        rf"{_N}{_UNITED}(?:km/h|kmh|knots?|kn|knoten|m/s|mph)\b|\bwalking pace\b|schritttempo|schrittgeschwindigkeit"
+        rf"|{_N}\s(?:kilomet|met|mil)\w+ (?:per|an|pro|in der) (?:hour|stunde)"
     ),
     Kind.LENGTH: _pattern(
         rf"{_N}{_UNITED}(?:[mcdk]?m|ft|(?:milli|centi|zenti|kilo)?met(?:re|er)[sn]?|feet|foot|inch(?:es)?|miles?|meilen?"
@@ -97,6 +100,14 @@ _HAS = {
     Kind.WEIGHT: _pattern(rf"{_N}{_UNITED}(?:kg|g|t|tonnes?|tons?|kilo(?:gram|gramm)?s?|grams?|tonnen|gramm)\b"),
     Kind.TEMPERATURE: _pattern(rf"{_N}{_UNITED}(?:°|degrees?\b|grad\b|celsius\b)"),
     Kind.VOLUME: _pattern(rf"{_N}{_UNITED}(?:l|litres?|liters?|liter|m³|cubic|kubik\w+)\b"),
+    Kind.COLOUR: _pattern(
+        r"\b(?:black|white|red|green|blue|yellow|orange|brown|gr[ae]y|purple|pink|silver"
+        r"|(?:schwarz|weiß|rot|grün|blau|gelb|orange|braun|grau|lila|silber)(?:e[nmrs]?)?)\b"
+    ),
+    Kind.PHONE: _pattern(
+        r"\b(?:extension|ext\.|telephone|phone|tel\.|telefon|durchwahl|line|number|nummer)\W+(?:\w+\W+){0,2}\+?\d{2}"
+        r"|\+\d[\d ]{6}"
+    ),
     Kind.PERSON: _pattern(
         r"\S@\S|\b(?:extension|ext\.|telephone|phone|tel\.|telefon|durchwahl)|\+\d[\d ]{6}|\b(?:\w*manager\w*|\w*director"
         r"|\w*officer|head|chief|\w*master|captain|skipper|supervisor|team|desk|department|office|board|council|controller"
@@ -105,12 +116,25 @@ _HAS = {
     ),
 }
 _NUMBER = _pattern(_N)
-_ROW = _pattern(r"^[\s>]*\||(?:[\w ]{1,40}: [^;]*; ){2}")
+_ROW = _pattern(r"^[\s>]*\|")  # its head is elsewhere
+_FIELD = _pattern(r"([\w ]{1,40}): ~?\d")  # a pair of a record, whose name can hold the unit
+_NAMES = {
+    Kind.MONEY: _pattern(r"eur|usd|gbp|chf|price|cost|fee|preis|kosten|gebühr|betrag"),
+    Kind.SHARE: _pattern(r"percent|pct|rate|share|prozent|anteil|satz"),
+    Kind.DURATION: _pattern(r"second|minute|hour|day|week|month|year|sekunde|stunde|tage|woche|monat|jahr|dauer"),
+    Kind.SPEED: _pattern(r"speed|km_?h|knots|geschwindigkeit|tempo"),
+    Kind.LENGTH: _pattern(r"_[mck]?m$|met(?:re|er)|length|height|depth|width|draught|länge|höhe|tiefe|breite|tiefgang"),
+    Kind.WEIGHT: _pattern(r"_kg$|_t$|tonne|weight|gewicht"),
+    Kind.TEMPERATURE: _pattern(r"temp|degree|grad"),
+    Kind.VOLUME: _pattern(r"lit(?:re|er)|volume|volumen"),
+}
 
 _PRICE = frozenset({Kind.MONEY, Kind.SHARE})
 _WHEN = frozenset({Kind.CLOCK, Kind.DATE, Kind.DURATION, Kind.FREQUENCY})
 _SPAN = frozenset({Kind.DURATION, Kind.CLOCK, Kind.DATE})
-_QUANTITY = frozenset(Kind) - {Kind.PERSON, Kind.CLOCK, Kind.DATE, Kind.FREQUENCY}
+_QUANTITY = frozenset(
+    {Kind.MONEY, Kind.SHARE, Kind.COUNT, Kind.DURATION, Kind.LENGTH, Kind.WEIGHT, Kind.TEMPERATURE, Kind.VOLUME, Kind.SPEED}
+)
 _MANY = r"\b(?:how many|wie ?viele?) (?:\w+ )?"
 _PAID = (
     r"(?:cost|pa(?:y|id)|price|charge|fee|fine|penalt|budget|money|earn|salar|wage|spen[dt]|refund|reimburs|owe|deposit|fare"
@@ -121,25 +145,36 @@ _PAID = (
 _WANTS = (
     (_pattern(rf"{_MANY}(?:percent|prozent)"), frozenset({Kind.SHARE})),
     (_pattern(rf"{_MANY}(?:euro|dollar|pound)"), frozenset({Kind.MONEY})),
-    (_pattern(rf"{_MANY}(?:kilo|milli|centi|zenti)?(?:met(?:re|er)|mile|meile|feet|pages|seiten)"), frozenset({Kind.LENGTH})),
+    (
+        _pattern(rf"{_MANY}(?:kilo|milli|centi|zenti)?(?:met(?:re|er)|mile|meile|feet|pages|seiten)"),
+        frozenset({Kind.LENGTH}),
+    ),
     (_pattern(rf"{_MANY}(?:tonne|tons|kilogram|kilos)"), frozenset({Kind.WEIGHT})),
     (_pattern(rf"{_MANY}(?:litre|liter)"), frozenset({Kind.VOLUME})),
     (_pattern(r"\b(?:um )?wie ?viel uhr"), frozenset({Kind.CLOCK})),
     (_pattern(rf"{_MANY}\w*?{_TIME}"), frozenset({Kind.DURATION})),
-    (_pattern(r"\bhow many times|\bhow (?:often|frequently)|\bwie (?:oft|häufig)"), frozenset({Kind.FREQUENCY, Kind.DURATION})),
+    (
+        _pattern(r"\bhow many times|\bhow (?:often|frequently)|\bwie (?:oft|häufig)"),
+        frozenset({Kind.FREQUENCY, Kind.DURATION}),
+    ),
     (_pattern(r"\bhow many|\bwie ?viele"), frozenset({Kind.COUNT})),
     (_pattern(r"\bhow much (?:\w+ )?(?:notice|time|leave|holiday)|\bwie ?viel (?:zeit|urlaub)"), _SPAN),
     (_pattern(rf"\b(?:how much|wie ?viel|wie hoch)\b.*\b\w*{_PAID}"), _PRICE),
     (_pattern(r"\bhow much|\bwie ?viel\b|\bwie hoch"), _QUANTITY),
     (
-        _pattern(r"\b(?:what|which|welche[rnms]?) (?:\w+ )?(?:share|percent|proportion|anteil|prozent|zinssatz)|\w*zinssatz"),
+        _pattern(
+            r"\b(?:what|which|welche[rnms]?) (?:\w+ )?(?:share|percent|proportion|anteil|prozent|zinssatz)|\w*zinssatz"
+        ),
         frozenset({Kind.SHARE}),
     ),
     (
         _pattern(r"\b(?:what|which) (?:is |are |was )?(?:the |our )?(?:\w+ )?rate\b"),
         frozenset({Kind.SHARE, Kind.MONEY, Kind.SPEED}),
     ),
-    (_pattern(r"\b(?:at|from|until) (?:what|which) (?:time|hour)|\b(?:what|which) (?:time|hours?)\b"), frozenset({Kind.CLOCK})),
+    (
+        _pattern(r"\b(?:at|from|until) (?:what|which) (?:time|hour)|\b(?:what|which) (?:time|hours?)\b"),
+        frozenset({Kind.CLOCK}),
+    ),
     (_pattern(r"\b(?:what|which) (?:day|date|month|year|weekday)|\bwelche[rnms]? (?:\w*tag|datum|monat|jahr)\b"), _WHEN),
     (
         _pattern(r"\b(?:what|which|welche[rnms]?)\b(?: \w+){0,3} (?:speed|geschwindigkeit|tempo)\b"),
@@ -150,8 +185,15 @@ _WANTS = (
     (_pattern(rf"\b(?:what|was)\b(?! \w+ who\b).*\b\w*{_PAID}|\b(?:which|welche[rnms]?) \w*{_PAID}"), _PRICE),
     (_pattern(r"\b(?:what|which|welche[rnms]?)\b(?: [\w-]+){0,3} (?:weight|gewicht)\b"), frozenset({Kind.WEIGHT})),
     (
-        _pattern(r"\b(?:what|which|welche[rnms]?)\b(?: [\w-]+){0,3} (?:length|height|depth|width|distance|draught|tiefgang)\b"),
+        _pattern(
+            r"\b(?:what|which|welche[rnms]?)\b(?: [\w-]+){0,3} (?:length|height|depth|width|distance|draught|tiefgang)\b"
+        ),
         frozenset({Kind.LENGTH}),
+    ),
+    (_pattern(r"\b(?:what|which) colou?r\b|\bwelche farbe"), frozenset({Kind.COLOUR})),
+    (
+        _pattern(r"\b(?:what|which)\b(?: \w+){0,2} (?:phone|telephone|extension)\b|\bwelche (?:telefonnummer|durchwahl)"),
+        frozenset({Kind.PHONE}),
     ),
     (_pattern(r"\bhow (?:long|far)\b|\bwie (?:lange?|weit)\b"), frozenset({Kind.DURATION, Kind.LENGTH})),
     (_pattern(r"\bhow (?:soon|quickly|early|late|old)\b|\bwie (?:bald|rasch|früh|spät|alt)\b"), _SPAN),
@@ -159,10 +201,17 @@ _WANTS = (
     (_pattern(r"\bhow (?:heavy|heavily)\b|\bwie schwer\b"), frozenset({Kind.WEIGHT})),
     (_pattern(r"\bhow (?:hot|warm|cold)\b|\bwie (?:heiß|warm|kalt)\b"), frozenset({Kind.TEMPERATURE})),
     (
-        _pattern(r"\bhow (?:high|deep|thick|thin|wide|tall|low|broad|close|near)\b|\bwie (?:tief|dick|dünn|breit|niedrig|nah)\b"),
+        _pattern(
+            r"\bhow (?:high|deep|thick|thin|wide|tall|low|broad|close|near)\b|\bwie (?:tief|dick|dünn|breit|niedrig|nah)\b"
+        ),
         frozenset({Kind.LENGTH}),
     ),
-    (_pattern(r"^(?:(?:and|until|till|since|by|from) )?when\b|\bwhen (?:is|are|was|were|do|does|did|can|will)\b|\bwann\b"), _WHEN),
+    (
+        _pattern(
+            r"^(?:(?:and|until|till|since|by|from) )?when\b|\bwhen (?:is|are|was|were|do|does|did|can|will)\b|\bwann\b"
+        ),
+        _WHEN,
+    ),
     (_pattern(r"(?:^|[,;] |^to |\band )(?:whom?|whose)\b|(?:^|[,;] |\bund )(?:we[rnm]|wessen)\b"), frozenset({Kind.PERSON})),
 )
 
@@ -176,16 +225,21 @@ def wanted(question: str) -> frozenset[Kind]:
 def satisfies(kinds: frozenset[Kind], sentence: str) -> bool | None:
     """Whether the sentence has one of the kinds; None where nothing can be said.
 
-    That is when none is wanted, when a row of a table has a figure whose unit may stand in the table's head, and when only
-    a person is missing, whose name no rule knows.
+    That is when none is wanted, when a row has a figure whose unit may stand in the table's head or stands in the figure's
+    own name ("length_m: 67"), and when only a person is missing, whose name no rule knows.
     """
     if not kinds:
         return None
     if any(_contains(kind, sentence) for kind in kinds):
         return True
-    if kinds <= {Kind.PERSON} or (_ROW.search(sentence) and any(character.isdigit() for character in sentence)):
-        return None
-    return False
+    return None if kinds <= {Kind.PERSON} or _unit_elsewhere(kinds, sentence) else False
+
+
+def _unit_elsewhere(kinds: frozenset[Kind], sentence: str) -> bool:
+    if _ROW.search(sentence):
+        return bool(kinds & _QUANTITY) and any(character.isdigit() for character in sentence)
+    names = _FIELD.findall(sentence)
+    return any(_NAMES[kind].search(name) for kind in kinds & _NAMES.keys() for name in names)
 
 
 def _contains(kind: Kind, sentence: str) -> bool:

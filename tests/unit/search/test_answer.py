@@ -69,13 +69,13 @@ def test_the_quote_is_exactly_the_text_at_its_offsets(start: int) -> None:
 
 def test_an_unrelated_corpus_is_refused() -> None:
     result = ask(
-        "how often is the tow rope replaced",
+        "is the tow rope ever replaced",
         hit("a", "Cats sleep a lot. Dogs bark at night."),
         hit("b", "Rain falls mainly there."),
     )
     assert (result.refused, result.text, result.citations) == (True, REFUSAL, ())
     assert "support" in result.reason
-    supported = ask("how often is the tow rope replaced", hit("a", "The tow rope is replaced often."))
+    supported = ask("is the tow rope ever replaced", hit("a", "The tow rope is replaced often."))
     assert result.confidence < supported.confidence
 
 
@@ -136,3 +136,32 @@ def test_a_second_sentence_must_add_a_word_of_the_question() -> None:
     passage = "The tow rope is replaced in May. The tow rope is stored in the shed. The tow rope is never thrown away."
     quotes = [c.quote for c in ask("when is the tow rope replaced and where is it stored", hit("a", passage)).citations]
     assert quotes == ["The tow rope is replaced in May.", "The tow rope is stored in the shed."]
+
+
+@pytest.mark.parametrize(
+    ("question", "about", "answers"),
+    [
+        (
+            "how much is the fee for mooring",
+            "The fee for mooring is set by the harbour.",
+            "The fee for mooring is 30 euros.",
+        ),
+        ("how long is the tow rope kept dry", "The tow rope is always kept dry.", "The tow rope is kept dry three weeks."),
+        ("wann wird die Leine getauscht", "Die Leine wird vom Maat getauscht.", "Die Leine wird im Oktober getauscht."),
+    ],
+)
+def test_a_sentence_with_what_is_asked_for_wins_and_one_without_it_is_no_answer(
+    question: str, about: str, answers: str
+) -> None:
+    both = ask(question, hit("about", about), hit("answers", answers))
+    assert both.citations[0].quote == answers
+    alone = ask(question, hit("about", about))
+    assert alone.refused
+    assert "does not give" in alone.reason
+    assert alone.confidence < 0.1
+
+
+def test_what_is_asked_for_does_not_outweigh_another_subject() -> None:
+    subject = hit("ferry", "The winter fee of the ferry at Ely is unknown.")
+    other = hit("cats", "Cats cost 30 euros.")
+    assert ask("how much is the winter fee of the ferry at Ely", subject, other).refused
