@@ -2,7 +2,7 @@
 
 A passage is about several things and its vector is their mean; a question asks for one. So a passage is scored by the mean
 of three cosines to the question: its own, that of its best sentence, and that of its best sentence after the heading path,
-which says what "it" is. A little of the fused score stays in (FUSED), for questions that repeat a document's words. Measured,
+which says what "it" is. A little of the fused score stays in (FUSED) for questions that repeat a document's words. Measured:
 nDCG@10 of documents (49 questions on the sample corpus that are not the golden ones; Cranfield's abstracts), 30 passages,
 chunks of 80 tokens:
 

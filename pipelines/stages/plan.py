@@ -39,7 +39,7 @@ class Plan:
     decisions: Decisions
     verdict: DeletionVerdict
     estimate: Estimate
-    run_id: int | None = None
+    run_id: int = 0  # 0 for a preview
     shards: tuple[ShardRef, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Plan:
         return {
             "source": self.source,
             "scope": self.scope,
-            "run_id": self.run_id,
+            "run_id": self.run_id or None,
             "listed": counts.listed,
             "add": counts.added,
             "update": counts.updated,

@@ -75,6 +75,7 @@ def run(ctx: Context, run_id: int) -> Accounting:
 def _add_up(ctx: Context, run_plan: dict[str, Any]) -> _Sums:
     sums = _Sums()
     sums.counts.update({state.value: 0 for state in State})
+    sums.stats.update(dict.fromkeys(("documents", "chunks", "tokens", "embedded", "reused", "superseded"), 0))
     sums.counts[State.UNCHANGED] += run_plan["unchanged"]
     for state in (State.QUARANTINED, State.EXCLUDED):
         sums.reasons.update(run_plan[state.value])
