@@ -36,7 +36,8 @@ NO_WORK = {"loaded": 0, "unchanged": 0, "quarantined": 0, "deleted": 0, "exclude
 def in_order(rig: Rig) -> Iterator[Context]:
     """Another corpus database and state folder, on the same bucket."""
     home = rig.root / "in-order"
-    shutil.copytree(rig.settings.home / "cache", home / "cache", dirs_exist_ok=True)
+    if (rig.settings.home / "cache").is_dir():  # not yet in a clean clone: then this corpus converts the model too
+        shutil.copytree(rig.settings.home / "cache", home / "cache", dirs_exist_ok=True)
     settings = rig.settings.model_copy(update={"home": home})
     connections = dict(LocalConnections(rig.settings))
     main = connections[settings.database]
