@@ -17,6 +17,7 @@ import yaml
 from psycopg.conninfo import conninfo_to_dict
 
 from pipelines.cli import main
+from pipelines.quality.validator import Validator
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.integration
@@ -231,6 +232,7 @@ def test_a_full_disk_is_red_and_the_next_run_goes_on(project: Path, millrace: Mi
         assert (full.code, full.err.count("\n")) == (1, 1), full.err
         assert "disk_full" in full.err
     finally:
+        Validator(project / "include/expectations", home / "validator").stop()  # its working folder is there
         subprocess.run(["umount", str(home)], check=True)
     assert "loaded 300" in millrace("sync", "docs").out
 
