@@ -26,6 +26,7 @@ from pipelines.errors import FixConfiguration, Retry
 IDLE_SECONDS = 60.0
 REQUEST_SECONDS = 600.0  # a shard's suite takes well under one
 START_SECONDS = 60.0
+STOP_SECONDS = 10.0
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
 
@@ -71,6 +72,9 @@ class Link:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self._reap(os.WEXITED)
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._pid() == pid and time.monotonic() < deadline:  # gone when it has let go of its lock
+            time.sleep(0.01)
         self.address.unlink(missing_ok=True)
         return True
 
