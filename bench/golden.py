@@ -2,7 +2,7 @@
 
 The sample is synced through the command line into a database of the bench's own. recall@5 and nDCG@10 judge documents on the
 answerable questions; an answer is right when it cites a document that answers, a refusal when nothing does. The seed
-orders the questions, and draws those of `--quick`.
+orders the questions.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ from pipelines.search.hybrid import Hit, Query
 from pipelines.stages import ask, search
 
 SAMPLE = ROOT / "include/sample"
-QUICK = 12
+ASKED = (
+    "answers_cite_right_document",
+    "given_answers_cite_right_document",
+    "answers_quote_the_passage",
+    "refused_answerable",
+)
 
 
 def run(options: Options) -> Result:
-    """Judge every question; `--quick` judges the unanswerable ones and a dozen of the others, drawn by the seed."""
+    """Judge every question; `--quick` searches for all and asks only those that must be refused."""
     questions = [json.loads(line) for line in (SAMPLE / "golden.jsonl").read_text(encoding="utf-8").splitlines() if line]
     random.Random(options.seed).shuffle(questions)
-    if options.quick:
-        unanswered = [question for question in questions if not question["answerable"]]
-        questions = unanswered + [question for question in questions if question["answerable"]][:QUICK]
     source = {"kind": "folder", "path": str(SAMPLE / "knowledge"), "exclude": ["drafts/*"]}
     with Rig({"sample": source}) as rig:
         loaded = rig.millrace("sync", "sample").value
-        judged = _judge_all(rig, questions)
+        judged = _judge_all(rig, questions, ask_all=not options.quick)
     answerable = [entry for entry in judged if entry["answerable"]]
     unanswerable = [entry for entry in judged if not entry["answerable"]]
     blind = [entry for entry in answerable if entry["no_title_overlap"]]
     figures = {
+        "questions": len(judged),
+        "no_title_overlap": len(blind),
         "documents": loaded["counts"]["loaded"],
         "unanswerable": len(unanswerable),
         "recall_at_5": _mean(entry["recall"] for entry in answerable),
@@ -51,8 +55,8 @@ def run(options: Options) -> Result:
         "refused_unanswerable": sum(entry["refused"] for entry in unanswerable),
         "refused_answerable": sum(entry["refused"] for entry in answerable),
     }
-    if not options.quick:
-        figures = {"questions": len(judged), "no_title_overlap": len(blind), **figures}
+    if options.quick:
+        figures = {name: value for name, value in figures.items() if name not in ASKED}
     return Result(
         "golden",
         figures,
@@ -68,7 +72,7 @@ def run(options: Options) -> Result:
             Limit("given_answers_cite_right_document", at_least=1.0),
             Limit("refused_answerable", at_most=0),
         ),
-        left_out=("questions", "no_title_overlap") if options.quick else (),
+        left_out=ASKED if options.quick else (),
         rows=[
             ("question", "outcome"),
             *((entry["question"][:90], entry["outcome"]) for entry in judged if entry["outcome"]),
@@ -77,14 +81,18 @@ def run(options: Options) -> Result:
     )
 
 
-def _judge_all(rig: Rig, questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+UNASKED = Answer(text="", refused=False, reason="", citations=(), confidence=0.0)
+
+
+def _judge_all(rig: Rig, questions: list[dict[str, Any]], *, ask_all: bool) -> list[dict[str, Any]]:
     """One open context for all questions, so that the model is loaded once."""
     settings = config.load(rig.folder).model_copy(update={"home": rig.home})
     judged = []
     with open_context(settings, LocalConnections(settings)) as ctx:
         for question in questions:
             query = Query(text=question["question"], collection="knowledge", k=30)
-            judged.append(_judge(search.run(ctx, query), ask.run(ctx, question["question"]), question))
+            answer = ask.run(ctx, question["question"]) if ask_all or not question["answerable"] else UNASKED
+            judged.append(_judge(search.run(ctx, query), answer, question))
     return judged
 
 
@@ -105,6 +113,7 @@ def _judge(hits: list[Hit], answer: Answer, question: dict[str, Any]) -> dict[st
         "cited": float(bool(cited & right)),
         "quoted": float(any(_overlap(passage, quotes) for passage in passages)),
         "refused": answer.refused,
+        "asked": answer is not UNASKED,
     }
     return {**entry, "outcome": _outcome(entry)}
 
@@ -116,7 +125,7 @@ def _outcome(entry: dict[str, Any]) -> str:
         return "refused" + ("" if entry["recall"] else ", not in the top five")
     if not entry["recall"]:
         return "not in the top five"
-    return "" if entry["cited"] else "cites another document"
+    return "" if entry["cited"] or not entry["asked"] else "cites another document"
 
 
 def _overlap(passage: str, quotes: str) -> bool:
