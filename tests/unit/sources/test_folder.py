@@ -208,14 +208,15 @@ def test_a_listing_that_breaks_in_the_middle_of_a_level_fails(tmp_path: Path, mo
 
     class Breaking:
         def __init__(self, path: str) -> None:
-            self.level = real(path)
+            with real(path) as level:
+                self.first = next(level)
 
         def __enter__(self) -> Iterator[os.DirEntry[str]]:
-            yield next(self.level)
+            yield self.first
             raise OSError(5, "Input/output error")
 
         def __exit__(self, *_: object) -> None:
-            self.level.close()
+            """Nothing is open."""
 
     real = os.scandir
     monkeypatch.setattr(os, "scandir", Breaking)
