@@ -153,6 +153,15 @@ class Context:
             self._embedders[collection] = open_embedder(self.model(collection), self.cache)
         return self._embedders[collection]
 
+    @contextmanager
+    def alive(self, fence: int) -> Iterator[None]:
+        """Let the database see that the run of this fence has a living process; a killed one lets go by itself."""
+        sign = ledger.sign_of_life(postgres_dsn(self.connections[self.settings.database]), fence)
+        try:
+            yield
+        finally:
+            sign.close()
+
     def files(self, shard: ShardRef) -> StageFiles:
         """The stage files of a shard."""
         return StageFiles(self.objects, shard.source, shard.run_id, shard.shard)

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     VALIDATION_FAILED = "validation_failed"
     EMBED_NAN = "embed_nan"
     EMBED_DIM = "embed_dim"
+    EMBED_FAILED = "embed_failed"  # the embedder refuses this very text
     DB_REJECTED = "db_rejected"
     DEPENDENCY_DOWN = "dependency_down"  # never charged to the document: its attempts do not grow
 

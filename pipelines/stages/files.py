@@ -5,8 +5,9 @@
     stage/<source>/<run>/<shard>/documents-<sha>.parquet, chunks-<sha>.parquet
     stage/<source>/<run>/<shard>/<stage>.json         a stage's manifest, written last: its existence means success
 
-Data files carry a digest of their content in the name, so a zombie's files never mix with its successor's: a manifest
-names the files it vouches for.
+Data files carry a digest of their content in the name, and the manifest of a shard's stage carries those of the stages
+before it, {stage: manifest}: whichever attempt wrote it last, it names one attempt's files and outcomes, and a zombie's
+never mix with its successor's.
 """
 
 from __future__ import annotations

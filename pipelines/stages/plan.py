@@ -97,8 +97,8 @@ def preview(ctx: Context, request: SyncRequest, exact: bool = False) -> Plan:
     return Plan(request.source, _scope(source, request), decisions, verdict, price)
 
 
-def run(ctx: Context, request: SyncRequest) -> Plan:
-    """Open a run and plan it; the plan's manifest is written last."""
+def run(ctx: Context, request: SyncRequest, fence: int | None = None) -> Plan:
+    """Open a run and plan it; the plan's manifest is written last. The fence is taken here unless the caller has one."""
     collection = ctx.settings.source(request.source).collection
     settings = pipeline(ctx, collection)
     space = space_of(ctx, settings)
@@ -111,6 +111,7 @@ def run(ctx: Context, request: SyncRequest) -> Plan:
         door=request.door,
         external_id=request.external_id,
         scope=scope,
+        fence=ledger.next_fence(ctx.pool) if fence is None else fence,
         request=request.as_dict(),
     )
     try:

@@ -27,7 +27,7 @@ class _Rows:
 
     documents: list[dict[str, Any]] = field(default_factory=list)
     chunks: list[dict[str, Any]] = field(default_factory=list)
-    unchanged: list[tuple[bytes, str]] = field(default_factory=list)  # doc_id, version that has the same bytes
+    unchanged: list[tuple[bytes, str, bytes]] = field(default_factory=list)  # doc_id, version, digest of the same bytes
     rejected: list[tuple[Passages, Rejected]] = field(default_factory=list)
     members: list[dict[str, Any]] = field(default_factory=list)  # rejected attachments, recorded once the parent is
     formats: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -55,8 +55,8 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
 
 
 def _collect(rows: _Rows, result: Passages, source: str) -> None:
-    if result.unchanged:
-        rows.unchanged.append((document_id(source, result.work.listed.uri), result.version))
+    if result.unchanged and result.content_sha:
+        rows.unchanged.append((document_id(source, result.work.listed.uri), result.version, result.content_sha))
         return
     stats = rows.formats.setdefault(result.work.format, dict.fromkeys(("documents", "bytes", "chunks", "tokens"), 0))
     stats["documents"] += 1
@@ -165,14 +165,16 @@ def _write(ctx: Context, shard: ShardRef, fence: int, rows: _Rows, counts: dict[
     files.write_manifest(
         "prepare",
         {
-            "fence": fence,
-            "documents": files.write_table("documents", rows.documents, DOCUMENTS),
-            "chunks": files.write_table("chunks", rows.chunks, CHUNKS),
-            "unchanged": len(rows.unchanged),
-            "rejected": [[rejected.uri, rejected.reason.value] for _, rejected in rows.rejected],
-            "members": rows.members,
-            "formats": rows.formats,
-            "counts": counts,
-            "seconds": seconds,
+            "prepare": {
+                "fence": fence,
+                "documents": files.write_table("documents", rows.documents, DOCUMENTS),
+                "chunks": files.write_table("chunks", rows.chunks, CHUNKS),
+                "unchanged": len(rows.unchanged),
+                "rejected": [[rejected.uri, rejected.reason.value] for _, rejected in rows.rejected],
+                "members": rows.members,
+                "formats": rows.formats,
+                "counts": counts,
+                "seconds": seconds,
+            }
         },
     )

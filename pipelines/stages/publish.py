@@ -32,7 +32,9 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
     """Publish one shard. Raises FailRun without passed suites, Retry when a vector is missing or the database fails."""
     with ctx.step(shard.run_id, "publish", shard.shard) as step:
         files = ctx.files(shard)
-        prepared, validated, embedded = (files.require(stage) for stage in ("prepare", "validate", "embed"))
+        # One attempt's chain of manifests: a zombie's later file of an earlier stage can't slip in between.
+        chain = files.require("embed")
+        prepared, validated, embedded = chain["prepare"], chain["validate"], chain["embed"]
         dropped = {*validated["failed"], *embedded["failed"]}
         families = _families(files.read_table(prepared["documents"]).to_pylist(), dropped)
         chunks: dict[str, list[dict[str, Any]]] = {}
@@ -46,12 +48,12 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
         present = frozenset(bytes.fromhex(row["doc_id"]) for row in members)
         for batch in _batches(families, ctx.settings.limits.publish_batch_documents):
             outcome = _publish(ctx, shard, prepared, batch, chunks, present)
-            _tally(ctx, shard, batch, outcome, outcomes)
+            _tally(ctx, shard, prepared, batch, outcome, outcomes)
             step.advance(len(batch))
         _quarantine_members(ctx, shard, prepared, members)
         step.counts = outcomes
         rejected = {Reason.DB_REJECTED.value: outcomes["quarantined"]} if outcomes["quarantined"] else {}
-        files.write_manifest("publish", {"fence": prepared["fence"], "counts": outcomes, "rejected": rejected})
+        files.write_manifest("publish", {**chain, "publish": {"counts": outcomes, "rejected": rejected}})
     return Summary("publish", str(shard.run_id), step.counts, step.seconds)
 
 
@@ -154,6 +156,7 @@ def _chunk(row: dict[str, Any]) -> store.ChunkRow:
 def _tally(
     ctx: Context,
     shard: ShardRef,
+    prepared: dict[str, Any],
     families: list[list[dict[str, Any]]],
     outcome: store.Outcome,
     outcomes: dict[str, int],
@@ -161,7 +164,7 @@ def _tally(
     """Count objects (an attachment counts with its object) and quarantine what the database rejected."""
     objects = {bytes.fromhex(family[0]["doc_id"]) for family in families}
     rejected = {doc_id.hex(): (f"SQLSTATE {state}: {detail}",) for doc_id, state, detail in outcome.rejected}
-    validate.reject(ctx, shard, "publish", Reason.DB_REJECTED, rejected)
+    validate.reject(ctx, shard, "publish", prepared, {Reason.DB_REJECTED: rejected})
     outcomes["loaded"] += len(objects & set(outcome.loaded))
     outcomes["superseded"] += len(objects & set(outcome.superseded))
     outcomes["quarantined"] += sum(1 for doc_id in rejected if bytes.fromhex(doc_id) in objects)

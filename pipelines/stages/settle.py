@@ -93,26 +93,24 @@ def _add_up(ctx: Context, run_plan: dict[str, Any]) -> _Sums:
 
 def _add_shard(ctx: Context, shard: ShardRef, sums: _Sums, errors: dict[tuple[str, str], str]) -> None:
     files = ctx.files(shard)
-    manifests = {stage: files.manifest(stage) for stage in STAGES}
-    missing = [stage for stage in STAGES if manifests[stage] is None]
-    prepared, published = manifests["prepare"], manifests["publish"]
-    if prepared is None or published is None or missing:
+    chain = files.manifest("publish")
+    if chain is None:
         if shard.documents:
+            stopped = next((stage for stage in STAGES if files.manifest(stage) is None), "publish")
+            why = f" ({errors[stopped, shard.shard]})" if (stopped, shard.shard) in errors else ""
             sums.unaccounted += shard.documents
-            why = f" ({errors[missing[0], shard.shard]})" if (missing[0], shard.shard) in errors else ""
-            sums.gaps.append(
-                f"shard {shard.shard} stopped at {missing[0]}{why}: {shard.documents} documents have no outcome"
-            )
+            sums.gaps.append(f"shard {shard.shard} stopped at {stopped}{why}: {shard.documents} documents have no outcome")
         return
+    prepared, published = chain["prepare"], chain["publish"]
     sums.counts[State.UNCHANGED] += prepared["unchanged"] + published["counts"]["superseded"]
     sums.counts[State.LOADED] += published["counts"]["loaded"]
     sums.stats["superseded"] += published["counts"]["superseded"]
     reasons = Counter(reason for _, reason in prepared["rejected"])
     for stage in ("validate", "embed", "publish"):
-        reasons.update((manifests[stage] or {}).get("rejected", {}))
+        reasons.update(chain[stage]["rejected"])
     sums.reasons.update(reasons)
     sums.counts[State.QUARANTINED] += reasons.total()
-    embedded = (manifests["embed"] or {})["counts"]
+    embedded = chain["embed"]["counts"]
     sums.stats.update({"embedded": embedded.get("embedded", 0), "reused": embedded.get("reused", 0)})
     sums.stats.update({key: prepared["counts"][key] for key in ("documents", "chunks", "tokens", "attachments_quarantined")})
     for fmt, numbers in prepared["formats"].items():

@@ -7,6 +7,7 @@ a suite, so a shard without documents is not validated and publishes nothing. `e
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,8 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
     """Validate what `prepare` wrote. Raises FailRun when a batch expectation fails."""
     with ctx.step(shard.run_id, "validate", shard.shard, shard.documents) as step:
         files = ctx.files(shard)
-        prepared = files.require("prepare")
+        chain = files.require("prepare")
+        prepared = chain["prepare"]
         rejections = Rejections()
         notes: tuple[str, ...] = ()
         if prepared["counts"]["documents"]:
@@ -36,10 +38,10 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
             documents = check(ctx, shard, "documents", files.read_bytes(prepared["documents"]))
             chunks = check(ctx, shard, "chunks", files.read_bytes(prepared["chunks"]), max_tokens=max_tokens)
             failed = {**documents.failed_documents, **chunks.failed_documents}
-            rejections = reject(ctx, shard, "validate", Reason.VALIDATION_FAILED, failed)
+            rejections = reject(ctx, shard, "validate", prepared, {Reason.VALIDATION_FAILED: failed})
             notes = (data_docs(shard, "documents"), data_docs(shard, "chunks"))
         step.done, step.counts = step.total, {"documents_failed": len(rejections.doc_ids)}
-        files.write_manifest("validate", {"fence": prepared["fence"], **rejections.as_dict()})
+        files.write_manifest("validate", {**chain, "validate": rejections.as_dict()})
     return Summary("validate", str(shard.run_id), step.counts, step.seconds, notes)
 
 
@@ -100,18 +102,23 @@ class Rejections:
         return {"failed": list(self.doc_ids), "rejected": self.reasons, "members": list(self.members)}
 
 
-def reject(ctx: Context, shard: ShardRef, stage: str, reason: Reason, failed: Mapping[str, tuple[str, ...]]) -> Rejections:
-    """Quarantine documents of a shard that failed after `prepare`; `failed` maps hex doc_id to details.
+def reject(
+    ctx: Context,
+    shard: ShardRef,
+    stage: str,
+    prepared: dict[str, Any],
+    failed: Mapping[Reason, Mapping[str, tuple[str, ...]]],
+) -> Rejections:
+    """Quarantine documents of a prepared shard that failed later; `failed` maps reason to hex doc_id to details.
 
     An attachment needs its object in the ledger first, so `publish` records it.
     """
-    if not failed:
+    why = {doc_id: (reason, details) for reason, entries in failed.items() for doc_id, details in entries.items()}
+    if not why:
         return Rejections()
-    files = ctx.files(shard)
-    prepared, run_plan = files.require("prepare"), plan.manifest(ctx, shard)
-    rows = [row for row in files.read_table(prepared["documents"]).to_pylist() if row["doc_id"] in failed]
-    fingerprint = run_plan["fingerprint"]
-    items = [_item(row, fingerprint, stage, reason, failed[row["doc_id"]]) for row in rows if not row["member"]]
+    run_plan = plan.manifest(ctx, shard)
+    rows = [row for row in ctx.files(shard).read_table(prepared["documents"]).to_pylist() if row["doc_id"] in why]
+    items = [_item(row, run_plan["fingerprint"], stage, *why[row["doc_id"]]) for row in rows if not row["member"]]
     quarantine.record(
         ctx.pool,
         run_id=shard.run_id,
@@ -120,13 +127,13 @@ def reject(ctx: Context, shard: ShardRef, stage: str, reason: Reason, failed: Ma
         collection=run_plan["collection"],
         items=items,
     )
-    members = tuple(
-        {key: row[key] for key in ("doc_id", "parent_doc_id", "uri", "member", "version")}
-        | {"reason": reason.value, "detail": ", ".join(failed[row["doc_id"]]), "stage": stage}
-        for row in rows
-        if row["member"]
-    )
-    return Rejections(tuple(sorted(failed)), {reason.value: len(items)} if items else {}, members)
+    members = tuple(_member(row, stage, *why[row["doc_id"]]) for row in rows if row["member"])
+    return Rejections(tuple(sorted(why)), dict(Counter(item.reason.value for item in items)), members)
+
+
+def _member(row: dict[str, Any], stage: str, reason: Reason, details: tuple[str, ...]) -> dict[str, Any]:
+    kept = {key: row[key] for key in ("doc_id", "parent_doc_id", "uri", "member", "version")}
+    return kept | {"reason": reason.value, "detail": ", ".join(details), "stage": stage}
 
 
 def _item(

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import psycopg
 from psycopg import Cursor
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from pipelines.errors import FixConfiguration
 from pipelines.records import PUBLIC_TENANT
-from pipelines.store.database import Pool, connection
+from pipelines.store.database import Pool, connection, session_conninfo, translate
 from pipelines.store.sql import load
 
 T = TypeVar("T")
@@ -105,12 +106,14 @@ def start_run(
     collection: str,
     door: Door,
     scope: str,
+    fence: int,
     external_id: str = "",
     request: Mapping[str, Any] | None = None,
     tenant: str = PUBLIC_TENANT,
 ) -> Run:
-    """A new run with its fence. A run of the same source and `external_id` still marked running becomes abandoned."""
+    """A new run under a fence taken before. Runs of the source that nobody works on any more become abandoned."""
     values = {
+        "fence": fence,
         "tenant": tenant,
         "source": source,
         "collection": collection,
@@ -128,6 +131,14 @@ def next_fence(pool: Pool) -> int:
     """A number above every fence handed out before; take it before reading bytes."""
     with connection(pool) as conn, conn.cursor() as cursor:
         return int(_one(cursor.execute(load("ledger")["next_fence"]), "fence")[0])
+
+
+def sign_of_life(dsn: str, fence: int) -> psycopg.Connection[Any]:
+    """A session that says "the run of this fence is alive" until it is closed or its process dies. Close it."""
+    with translate():
+        conn = psycopg.connect(session_conninfo(dsn), autocommit=True)
+        conn.execute(load("ledger")["sign_of_life"], {"fence": fence})
+    return conn
 
 
 def finish_run(
@@ -180,17 +191,21 @@ def known(pool: Pool, tenant: str, source: str, scope: str) -> list[Known]:
 
 
 def refresh(
-    pool: Pool, *, run_id: int, fence: int, versions: Sequence[tuple[bytes, str]], tenant: str = PUBLIC_TENANT
+    pool: Pool, *, run_id: int, fence: int, versions: Sequence[tuple[bytes, str, bytes]], tenant: str = PUBLIC_TENANT
 ) -> None:
-    """Note that documents have a new version token but the very bytes that were loaded: (doc_id, version)."""
+    """Note that documents have a new version but the very bytes that are loaded: (doc_id, version, sha256 of the bytes).
+
+    A document that holds other bytes by now is left alone: the next run compares it again.
+    """
     if not versions:
         return
     values = {
         "tenant": tenant,
         "run_id": run_id,
         "fence": fence,
-        "doc_ids": [doc_id for doc_id, _ in versions],
-        "versions": [version for _, version in versions],
+        "doc_ids": [doc_id for doc_id, _, _ in versions],
+        "versions": [version for _, version, _ in versions],
+        "contents": [content for _, _, content in versions],
     }
     with connection(pool) as conn:
         conn.execute(load("ledger")["refresh"], values)

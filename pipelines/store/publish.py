@@ -129,6 +129,7 @@ class _Publisher:
         if conn.execute(queries["write_documents"], names).rowcount != len(documents):
             raise _StartOver
         conn.execute(queries["write_texts"], names)
+        conn.execute(queries["mend_texts"], names)
         retired = conn.execute(queries["retire_chunks"], names).rowcount
         written = conn.execute(queries["write_chunks"], names).rowcount
         vectors = conn.execute(space.fill(queries["write_vectors"]), names).rowcount

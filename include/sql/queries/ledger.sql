@@ -1,14 +1,24 @@
 -- name: next_fence
 SELECT nextval('fence')
 
+-- name: sign_of_life
+-- Held by the session of a command for as long as its process lives; the server lets go of it when the process is killed.
+SELECT pg_advisory_lock(hashtextextended('millrace.run', %(fence)s))
+
 -- name: abandon_runs
-UPDATE run SET state = 'abandoned', finished_at = clock_timestamp()
-WHERE tenant = %(tenant)s AND source = %(source)s AND external_id = %(external_id)s AND external_id <> ''
-  AND state = 'running'
+-- Runs of the source that nobody works on any more: the same Airflow run planned again, a command whose session is gone, an
+-- Airflow run that has said nothing for a day.
+UPDATE run r SET state = 'abandoned', finished_at = clock_timestamp()
+WHERE r.tenant = %(tenant)s AND r.source = %(source)s AND r.state = 'running'
+  AND CASE
+      WHEN r.door = 'cli' THEN pg_try_advisory_xact_lock(hashtextextended('millrace.run', r.fence))
+      ELSE (r.external_id <> '' AND r.external_id = %(external_id)s) OR clock_timestamp() - interval '1 day' > ALL (
+          SELECT r.started_at UNION ALL SELECT s.updated_at FROM run_stage s WHERE s.run_id = r.id)
+  END
 
 -- name: start_run
 INSERT INTO run (tenant, source, collection, door, external_id, scope, request, fence)
-VALUES (%(tenant)s, %(source)s, %(collection)s, %(door)s, %(external_id)s, %(scope)s, %(request)s, nextval('fence'))
+VALUES (%(tenant)s, %(source)s, %(collection)s, %(door)s, %(external_id)s, %(scope)s, %(request)s, %(fence)s)
 RETURNING *
 
 -- name: finish_run
@@ -38,10 +48,14 @@ WHERE tenant = %(tenant)s AND source = %(source)s AND member = ''
   AND left(uri, 600) ^@ left(%(scope)s::text, 600) AND uri ^@ %(scope)s::text
 
 -- name: refresh
+-- Only a row that holds the very bytes: another run may have loaded different ones since they were compared, and naming
+-- those by this version would hide them from every later run.
 UPDATE document d
-SET source_version = same.version, loaded_version = same.version, fence = %(fence)s, run_id = %(run_id)s
-FROM unnest(%(doc_ids)s::bytea[], %(versions)s::text[]) AS same (doc_id, version)
+SET source_version = same.version, loaded_version = same.version, fence = %(fence)s, run_id = %(run_id)s,
+    commit_token = commit_token(%(fence)s, d.doc_id, 'loaded')
+FROM unnest(%(doc_ids)s::bytea[], %(versions)s::text[], %(contents)s::bytea[]) AS same (doc_id, version, content_sha)
 WHERE d.tenant = %(tenant)s AND d.doc_id = same.doc_id AND d.state = 'loaded' AND d.fence < %(fence)s
+  AND d.content_sha = same.content_sha
 
 -- name: record_stage
 INSERT INTO run_stage (run_id, stage, shard, state, done, total, counts, error)

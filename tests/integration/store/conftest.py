@@ -23,5 +23,6 @@ def corpus(pool: Pool) -> Corpus:
         pool, fingerprint="set-1", settings={"target_tokens": 160}, tokenizer_sha="t", max_tokens=256
     )
     space = spaces.ensure_space(pool, Identity(), collection="knowledge", chunk_set=chunk_set, storage="halfvec")
-    run = ledger.start_run(pool, source=SOURCE, collection="knowledge", door="cli", scope="mem://")
+    fence = ledger.next_fence(pool)
+    run = ledger.start_run(pool, source=SOURCE, collection="knowledge", door="cli", scope="mem://", fence=fence)
     return Corpus(pool, space, run)

@@ -18,7 +18,8 @@ def delete(corpus: Corpus, *uris: str, fence: int | None = None) -> deletions.De
 
 
 def later_run(corpus: Corpus) -> ledger.Run:
-    return ledger.start_run(corpus.pool, source=SOURCE, collection="knowledge", door="cli", scope="mem://")
+    fence = ledger.next_fence(corpus.pool)
+    return ledger.start_run(corpus.pool, source=SOURCE, collection="knowledge", door="cli", scope="mem://", fence=fence)
 
 
 def test_a_deleted_object_takes_its_attachments_and_leaves_the_past(corpus: Corpus) -> None:

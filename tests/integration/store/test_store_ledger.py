@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from pipelines.errors import FixConfiguration
 from pipelines.records import Reason
 from pipelines.store import deletions, ledger
-from pipelines.store.database import Pool
+from pipelines.store.database import Pool, connection
 from tests.integration.store.corpus import SOURCE, Corpus, doc
 
 pytestmark = pytest.mark.integration
 
 
-def start(pool: Pool, source: str = SOURCE, external_id: str = "") -> ledger.Run:
+def start(pool: Pool, source: str = SOURCE, external_id: str = "", door: ledger.Door = "airflow") -> ledger.Run:
     return ledger.start_run(
         pool,
         source=source,
         collection="knowledge",
-        door="airflow",
+        door=door,
         scope="mem://",
+        fence=ledger.next_fence(pool),
         external_id=external_id,
         request={"day": "x"},
     )
@@ -37,6 +40,26 @@ def test_a_restarted_run_abandons_its_earlier_self_only(pool: Pool) -> None:
     start(pool)
     states = [ledger.run(pool, run.id).state for run in (first, other, nameless, again)]
     assert states == ["abandoned", "running", "running", "running"]
+
+
+def test_a_command_is_abandoned_when_its_process_is_gone_and_not_before(pool: Pool, dsn: str) -> None:
+    alive, killed = start(pool, door="cli"), start(pool, "killed", door="cli")
+    with closing(ledger.sign_of_life(dsn, alive.fence)):
+        ledger.sign_of_life(dsn, killed.fence).close()  # as the server sees a killed process
+        start(pool, door="cli")
+        start(pool, "killed", door="cli")
+        assert [ledger.run(pool, run.id).state for run in (alive, killed)] == ["running", "abandoned"]
+    start(pool)
+    assert ledger.run(pool, alive.id).state == "abandoned"
+
+
+def test_an_airflow_run_that_was_silent_for_a_day_is_abandoned(pool: Pool) -> None:
+    silent, talking = start(pool, external_id="r1"), start(pool, external_id="r2")
+    ledger.record_stage(pool, talking.id, "embed", "0001", state="running")
+    with connection(pool) as conn:
+        conn.execute("UPDATE run SET started_at = started_at - interval '25 hours'")
+    start(pool, external_id="r3")
+    assert [ledger.run(pool, run.id).state for run in (silent, talking)] == ["abandoned", "running"]
 
 
 def test_a_finished_run_keeps_its_accounting(pool: Pool) -> None:
