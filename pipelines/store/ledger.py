@@ -133,6 +133,11 @@ def next_fence(pool: Pool) -> int:
         return int(_one(cursor.execute(load("ledger")["next_fence"]), "fence")[0])
 
 
+def leap(conn: psycopg.Connection[Any]) -> None:
+    """After a restore: give out no fence or run number that the database may have given out before."""
+    conn.execute(load("ledger")["leap"])
+
+
 def sign_of_life(dsn: str, fence: int) -> psycopg.Connection[Any]:
     """A session that says "the run of this fence is alive" until it is closed or its process dies. Close it."""
     with translate():

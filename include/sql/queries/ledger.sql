@@ -1,6 +1,11 @@
 -- name: next_fence
 SELECT nextval('fence')
 
+-- name: leap
+-- After a restore: beyond every fence and run number that the lost future can have given out.
+SELECT setval('fence', nextval('fence') + 1000000),
+       setval(pg_get_serial_sequence('millrace.run', 'id'), nextval(pg_get_serial_sequence('millrace.run', 'id')) + 1000000)
+
 -- name: sign_of_life
 -- Held by the session of a command for as long as its process lives; the server lets go of it when the process is killed.
 SELECT pg_advisory_lock(hashtextextended('millrace.run', %(fence)s))
