@@ -58,7 +58,7 @@ def _embed(
     """Fill the cache; returns, by reason, the documents that have a text without a valid vector."""
     space, embedder = space_of(ctx, settings), ctx.embedder(settings.collection)
     texts = {bytes.fromhex(row["text_sha"]): row["text"] for row in rows}
-    missing = sorted(vectors.missing(ctx.pool, space, list(texts)))
+    missing = sorted(vectors.keep(ctx.pool, space, list(texts)))
     step.total, step.done = len(texts), len(texts) - len(missing)
     step.counts = {"texts": len(texts), "reused": len(texts) - len(missing), "embedded": 0}
     bad: dict[bytes, tuple[Reason, str]] = {}

@@ -1,7 +1,7 @@
-"""Vectors by text: which are missing, remembering new ones in the embedding cache, reading them back.
+"""Vectors by text: which are missing, remembering new ones in the embedding cache, keeping those at hand, reading them back.
 
 The cache is written per embedded batch and committed at once, so a killed run repeats one batch. Vectors reach a space's own
-table by `publish` only.
+table by `publish` only, and from the cache only: `keep` therefore comes before a run relies on vectors it did not compute.
 """
 
 from __future__ import annotations
@@ -33,6 +33,22 @@ def missing(pool: Pool, space: Space, shas: Sequence[bytes]) -> set[bytes]:
             values = {"tenant": space.tenant, "fingerprint": space.embedder_fingerprint, "shas": part}
             found.update(sha for (sha,) in cursor.execute(statement, values))
     return found
+
+
+def keep(pool: Pool, space: Space, shas: Sequence[bytes]) -> set[bytes]:
+    """Make sure that stored vectors of the text hashes outlast this run; returns the hashes that have none.
+
+    Afterwards each of the others has a cache row younger than a day, so that neither the collector (which takes a text with
+    its vector from the space) nor the expiry leaves `publish` without it. Costs nothing where the rows are young already.
+    """
+    statement, not_cached = space.fill(load("vectors")["keep"]), load("vectors")["not_cached"]
+    absent: set[bytes] = set()
+    for part in _slices(shas):
+        values = {"tenant": space.tenant, "fingerprint": space.embedder_fingerprint, "shas": part}
+        with connection(pool) as conn, conn.cursor(binary=True) as cursor:
+            cursor.execute(statement, values)
+            absent.update(sha for (sha,) in cursor.execute(not_cached, values))
+    return absent
 
 
 def remember(

@@ -51,7 +51,7 @@ def test_the_collector_beside_publishers_loses_no_text(corpus: Corpus) -> None:
 
     def collector() -> None:
         while not stop.is_set():
-            removed.append(collect.collect(corpus.pool, cache_days=1, slice_rows=7).texts)
+            removed.append(collect.collect(corpus.pool, cache_days=2, slice_rows=7).texts)
 
     def publisher(number: int) -> None:
         rng = random.Random(number)
