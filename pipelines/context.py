@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from pipelines.ports import Embedder, Objects, Source, Tokenizer
     from pipelines.quality.validator import Validator
+    from pipelines.text.sandbox import ParsePool
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.5
@@ -124,6 +125,13 @@ class Context:
         validator.start()
         return validator
 
+    @cached_property
+    def parsers(self) -> ParsePool:
+        """The sandboxed parse children of this process; they stay warm from one shard to the next."""
+        from pipelines.text.sandbox import ParsePool
+
+        return ParsePool(self.settings.limits)
+
     @property
     def cache(self) -> Path:
         """Converted models and other things that can be made again."""
@@ -181,7 +189,9 @@ class Context:
         step.tell("succeeded")
 
     def close(self) -> None:
-        """Close the pool if it was opened. The validation worker stays warm for the next stage and ends by itself."""
+        """Close connections and parse children, if opened. The validation worker stays warm and ends by itself."""
+        if "parsers" in self.__dict__:
+            self.parsers.close()
         if "pool" in self.__dict__:
             self.pool.close()
 

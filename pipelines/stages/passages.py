@@ -19,7 +19,6 @@ from pipelines.records import Chunk, Content, Document, Reason, Rejected
 from pipelines.stages.decide import Work
 from pipelines.stages.pipeline import Pipeline
 from pipelines.text.chunk import chunks
-from pipelines.text.sandbox import ParsePool
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -47,20 +46,20 @@ def passages(ctx: Context, source: Source, work: list[Work], settings: Pipeline)
     """Yields an iterator of one Passages per work item, in any order. Retry from the source goes through."""
     readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
     try:
-        with ParsePool(ctx.settings.limits, workers=2) as pool:
-            yield _passages(ctx, source, work, settings, pool, readers)
+        yield _passages(ctx, source, work, settings, readers)
     finally:
         readers.shutdown(wait=False, cancel_futures=True)
 
 
 def _passages(
-    ctx: Context, source: Source, work: list[Work], settings: Pipeline, pool: ParsePool, readers: ThreadPoolExecutor
+    ctx: Context, source: Source, work: list[Work], settings: Pipeline, readers: ThreadPoolExecutor
 ) -> Iterator[Passages]:
     tokenizer = ctx.tokenizer(settings.collection)
     results = {item.listed.uri: Passages(item, item.listed.version) for item in work}
     finished: deque[Passages] = deque()
     contents = _contents(source, results, readers, ctx.settings.limits.max_object_bytes, finished)
-    for content, outcomes in pool.parse(contents):
+    tried = {item.listed.uri for item in work if item.known_fence is not None and item.known_sha is None}
+    for content, outcomes in ctx.parsers.parse(contents, tried):
         result = results[content.uri]
         for outcome in outcomes:
             _keep(result, outcome, tokenizer, ctx)

@@ -23,7 +23,7 @@ class Pipeline:
     tokenizer: str  # fingerprint
     max_tokens: int  # of a chunk: the configured limit or the embedder's, whichever is lower
     chunk_set: str  # fingerprint of chunk settings, tokenizer and limit
-    fingerprint: str  # of parser, cleaner and chunk set: a document with another one is a changed document
+    fingerprint: str  # of parser, cleaner, chunk set and collection: a document with another one is a changed document
 
 
 def pipeline(ctx: Context, collection: str) -> Pipeline:
@@ -39,7 +39,7 @@ def pipeline(ctx: Context, collection: str) -> Pipeline:
         tokenizer=tokenizer.fingerprint,
         max_tokens=max_tokens,
         chunk_set=chunk_set,
-        fingerprint=sha256(PARSER_VERSION, chunk_set).hex()[:32],
+        fingerprint=sha256(PARSER_VERSION, chunk_set, collection).hex()[:32],
     )
 
 

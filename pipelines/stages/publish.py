@@ -46,11 +46,14 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
             _require_suites(ctx, shard)
         members = [*prepared["members"], *validated["members"], *embedded["members"]]
         present = frozenset(bytes.fromhex(row["doc_id"]) for row in members)
+        loaded: set[str] = set()
         for batch in _batches(families, ctx.settings.limits.publish_batch_documents):
             outcome = _publish(ctx, shard, prepared, batch, chunks, present)
-            _tally(ctx, shard, prepared, batch, outcome, outcomes)
+            loaded |= {doc_id.hex() for doc_id in outcome.loaded}
+            members += _tally(ctx, shard, prepared, batch, outcome, outcomes)
             step.advance(len(batch))
-        _quarantine_members(ctx, shard, prepared, members)
+        # An attachment of an object that another attempt has written is that attempt's to judge.
+        _quarantine_members(ctx, shard, prepared, [row for row in members if row["parent_doc_id"] in loaded])
         step.counts = outcomes
         rejected = {Reason.DB_REJECTED.value: outcomes["quarantined"]} if outcomes["quarantined"] else {}
         files.write_manifest("publish", {**chain, "publish": {"counts": outcomes, "rejected": rejected}})
@@ -112,9 +115,11 @@ def _publish(
 
 
 def _current(source: Source, versions: dict[bytes, tuple[str, str]]) -> set[bytes]:
+    """Those whose object is at their version; each object is asked once, so that it and its attachments share the answer."""
+    uris = sorted({uri for uri, _ in versions.values()})
     with ThreadPoolExecutor(8, thread_name_prefix="recheck") as threads:
-        now = threads.map(lambda entry: source.current_version(entry[0]), versions.values())
-        return {doc_id for (doc_id, (_, version)), found in zip(versions.items(), now, strict=True) if found == version}
+        now = dict(zip(uris, threads.map(source.current_version, uris), strict=True))
+    return {doc_id for doc_id, (uri, version) in versions.items() if now[uri] == version}
 
 
 def _document(row: dict[str, Any], source: str, fingerprint: str) -> store.DocumentRow:
@@ -160,14 +165,16 @@ def _tally(
     families: list[list[dict[str, Any]]],
     outcome: store.Outcome,
     outcomes: dict[str, int],
-) -> None:
-    """Count objects (an attachment counts with its object) and quarantine what the database rejected."""
+) -> Sequence[dict[str, Any]]:
+    """Count objects (an attachment counts with its object) and quarantine those that the database rejected; returns the
+    rejected attachments."""
     objects = {bytes.fromhex(family[0]["doc_id"]) for family in families}
     rejected = {doc_id.hex(): (f"SQLSTATE {state}: {detail}",) for doc_id, state, detail in outcome.rejected}
-    validate.reject(ctx, shard, "publish", prepared, {Reason.DB_REJECTED: rejected})
+    rejections = validate.reject(ctx, shard, "publish", prepared, {Reason.DB_REJECTED: rejected})
     outcomes["loaded"] += len(objects & set(outcome.loaded))
     outcomes["superseded"] += len(objects & set(outcome.superseded))
     outcomes["quarantined"] += sum(1 for doc_id in rejected if bytes.fromhex(doc_id) in objects)
+    return rejections.members
 
 
 def _quarantine_members(ctx: Context, shard: ShardRef, prepared: dict[str, Any], members: list[dict[str, Any]]) -> None:

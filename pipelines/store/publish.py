@@ -2,7 +2,8 @@
 
 Readers see a document's old version or its new one. A writer with an older fence changes nothing; a repeated attempt finds
 its own commit tokens, which also settles a connection lost during COMMIT. A document the database refuses is found by
-halving the batch and does not hold up the others. Parsing, embedding and quarantine entries are not here.
+dividing the batch and does not hold up the others; its rejection names the chunk at fault. Parsing, embedding and quarantine
+entries are not here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import struct
 import time
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -37,6 +38,7 @@ from pipelines.store.sql import load
 Connection = psycopg.Connection[Any]
 Chunks = dict[bytes, list[ChunkRow]]
 
+PARTS = 8  # into which a refused batch is divided: fewer repetitions than by halving
 ATTEMPTS = 6
 FIRST_PAUSE = 0.05  # seconds, doubled with each attempt: 1.6 s in all
 DOCUMENT_TYPES = (
@@ -73,7 +75,7 @@ class _Publisher:
     present: AbstractSet[bytes]
 
     def load(self, documents: Sequence[DocumentRow]) -> Outcome:
-        """Load all, or halve until the refused documents stand alone."""
+        """Load all, or divide until the refused documents stand alone."""
         if not documents:
             return Outcome()
         try:
@@ -83,9 +85,37 @@ class _Publisher:
             if not is_data_error(error):
                 raise
             if len(documents) == 1:
-                return Outcome(rejected=(_rejected(documents[0], error),))
-        middle = len(documents) // 2
-        return self.load(documents[:middle]) + self.load(documents[middle:])
+                return Outcome(rejected=(_rejected(documents[0], error, self._chunk_at_fault(documents[0])),))
+        size = -(-len(documents) // PARTS)
+        parts = (documents[start : start + size] for start in range(0, len(documents), size))
+        return sum(map(self.load, parts), Outcome())
+
+    def _chunk_at_fault(self, document: DocumentRow) -> str:
+        """The chunk for which a document is refused, such as "chunk 3 of 7"; nothing when its chunks are not to blame."""
+        own = self._of(document)
+        suspects, innocent = list(own), False
+        while len(suspects) > 1:
+            middle = len(suspects) // 2
+            halves = [half for half in (suspects[:middle], suspects[middle:]) if self._refused(document, half)]
+            innocent |= len(halves) == 1
+            if not halves:
+                return ""
+            suspects = halves[0]
+        return f"chunk {suspects[0].ordinal + 1} of {len(own)}" if innocent else ""
+
+    def _refused(self, document: DocumentRow, chunks: Sequence[ChunkRow]) -> bool:
+        """Whether the database refuses the document with these chunks only, tried in a transaction that is rolled back."""
+        rows = [row._replace(ordinal=number) for number, row in enumerate(chunks)]
+        try:
+            with translate(), self.pool.connection() as conn, conn.transaction(force_rollback=True):
+                replace(self, chunks={document.doc_id: rows})._transaction(conn, [document])
+        except _StartOver:  # another writer moves the row: what it leaves is for the next attempt to judge
+            return False
+        except (psycopg.Error, UnicodeEncodeError) as error:
+            if is_data_error(error):
+                return True
+            raise
+        return False
 
     def _persist(self, documents: Sequence[DocumentRow]) -> Outcome:
         for attempt in range(ATTEMPTS):
@@ -103,25 +133,32 @@ class _Publisher:
         queries, names = load("publish"), self._names()
         conn.execute(queries["begin"])
         conn.execute(queries["lock_collection"], names)
-        done, superseded, seen = self._classify(conn, documents)
-        writable = [row for row in documents if row.doc_id not in done and row.doc_id not in superseded]
-        outcome = Outcome(loaded=frozenset(done), superseded=frozenset(superseded))
-        return outcome + self._write(conn, writable, seen) if writable else outcome
+        known, seen = self._classify(conn, documents)
+        settled = known.loaded | known.superseded | {row.doc_id for row in known.rejected}
+        writable = [row for row in documents if row.doc_id not in settled]
+        return known + self._write(conn, writable, seen) if writable else known
 
-    def _classify(
-        self, conn: Connection, documents: Sequence[DocumentRow]
-    ) -> tuple[set[bytes], set[bytes], dict[bytes, int]]:
-        """Lock the rows; who has been written by this attempt, who by a later or an unexpected one, and the fences seen."""
-        ids = [row.doc_id for row in documents]
-        locked = conn.execute(load("publish")["lock_documents"], {**self._names(), "doc_ids": ids}).fetchall()
-        seen = {doc_id: fence for doc_id, fence, _ in locked}
-        done = {doc_id for doc_id, _, mine in locked if mine}
-        superseded = {doc_id for doc_id, fence, mine in locked if fence >= self.batch.fence and not mine}
-        moved = [row.doc_id for row in documents if seen.get(row.doc_id, 0) != row.expected_fence]
-        conflicts = [doc_id for doc_id in moved if doc_id not in done and doc_id not in superseded]
+    def _classify(self, conn: Connection, documents: Sequence[DocumentRow]) -> tuple[Outcome, dict[bytes, int]]:
+        """Lock the rows; what this attempt or a later or unexpected one has settled before, and the fences seen.
+
+        An attachment follows its object: one of a version that does not stand would be served without ever being looked at.
+        """
+        ids = {row.doc_id for row in documents}
+        objects = {row.parent_doc_id for row in documents if row.parent_doc_id}
+        names = {**self._names(), "doc_ids": list(ids | objects)}
+        locked = conn.execute(load("publish")["lock_documents"], names).fetchall()
+        seen = {doc_id: fence for doc_id, fence, *_ in locked}
+        done = {doc_id for doc_id, _, mine, _ in locked if mine}
+        refused = {doc_id for doc_id, _, _, quarantined in locked if quarantined}
+        superseded = {doc_id for doc_id, fence, *_ in locked if fence >= self.batch.fence} - done - refused
+        moved = {row.doc_id for row in documents if seen.get(row.doc_id, 0) != row.expected_fence}
+        conflicts = sorted(moved - done - refused - superseded)
         if conflicts:
             superseded |= set(conflicts) - self.recheck(conflicts)
-        return done, superseded, seen
+        others = superseded | refused | (objects - ids - done)  # objects that do not stand in this attempt's version, or were rejected
+        superseded |= {row.doc_id for row in documents if row.parent_doc_id in others} - refused
+        again = tuple(RejectedRow(doc_id, "22000", "refused before by this very attempt") for doc_id in sorted(refused & ids))
+        return Outcome(frozenset(done & ids), frozenset(superseded & ids), again), seen
 
     def _write(self, conn: Connection, documents: Sequence[DocumentRow], seen: dict[bytes, int]) -> Outcome:
         queries, names, space = load("publish"), self._names(), self.batch.space
@@ -204,9 +241,10 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, lost) or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None)
 
 
-def _rejected(document: DocumentRow, error: BaseException) -> RejectedRow:
+def _rejected(document: DocumentRow, error: BaseException, chunk: str) -> RejectedRow:
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
-    return RejectedRow(document.doc_id, state or "22000", " ".join(str(error).split())[:500])
+    why = " ".join(str(error).split())[:500]
+    return RejectedRow(document.doc_id, state or "22000", f"{chunk}: {why}" if chunk else why)
 
 
 def _fields(row: DocumentRow, chunks: Sequence[ChunkRow]) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from pipelines.store.database import Pool, connection
 from pipelines.store.sql import load
 
 # The source or a service failed, not the document: such tries are recorded and do not count.
-UNCHARGED = frozenset({Reason.DEPENDENCY_DOWN, Reason.SOURCE_VANISHED, Reason.SOURCE_CHANGED})
+UNCHARGED = frozenset({Reason.DEPENDENCY_DOWN, Reason.SOURCE_VANISHED, Reason.SOURCE_CHANGED, Reason.CHECKSUM_MISMATCH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def replayable(pool: Pool, source: str, *, tenant: str = PUBLIC_TENANT) -> set[b
 
 
 def _write(conn: psycopg.Connection[Any], names: dict[str, Any], items: Sequence[Quarantined]) -> set[bytes]:
-    queries, values = load("quarantine"), {**names, **_columns(items)}
+    queries, values = load("quarantine"), {**names, **_columns(items), "uncharged": [reason.value for reason in UNCHARGED]}
     written = {doc_id for doc_id, _ in conn.execute(queries["mark_quarantined"], values)}
     conn.execute(queries["forget_replay"], {**names, "doc_ids": list(written)})
     conn.execute(queries["insert_entries"], {**values, "written": list(written)})

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     from pipelines.records import Content, Document, Rejected
 
+_ORPHANED = 20  # times a document's processor seconds: longer than any parent waits
 _OUT_OF_MEMORY = 71  # exit status that the parent reads as parse_oom
 _SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/null", "/dev/urandom", "/proc/self")
 
@@ -83,12 +84,12 @@ def _serve(requests: BinaryIO, replies: BinaryIO, parser: str) -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """End on our own should the parent be gone: the parent's deadline comes first."""
+    """So many seconds of processor time for the next document; the alarm is for a child whose parent is gone."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = usage.ru_utime + usage.ru_stime
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 2, hard))
-    signal.alarm(int(seconds) + 5)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, hard))
+    signal.alarm(int(_ORPHANED * seconds) + 5)
 
 
 if __name__ == "__main__":

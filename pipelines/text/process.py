@@ -30,8 +30,10 @@ _REPLY_BYTES_PER_CHAR, _REPLY_EXTRA = 8, 4 * 2**20
 class Child:
     """A started parse child. Not thread-safe: one conversation at a time."""
 
-    def __init__(self, parser: str, memory_mb: int, home: Path) -> None:
+    def __init__(self, parser: str, memory_mb: int, home: Path, *, heavy: bool = False) -> None:
+        self.heavy = heavy  # reads only formats with a heavy parser
         self.served: set[str] = set()  # formats whose parsers it has imported
+        self._fresh_mb = 0
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(Path(__file__).with_name("child.py")), str(_ROOT), parser, str(memory_mb)],
             stdin=subprocess.PIPE,
@@ -60,16 +62,28 @@ class Child:
             except (_Dead, _Late, SkipDocument):
                 self.kill()
                 raise Retry(f"the parse child did not start ({self._ending()}); check memory and the installation") from None
+            self._fresh_mb = self._size_mb()
         return self._fences
 
-    def parse(self, content: Content, fmt: str, seconds: float, max_chars: int) -> list[Document | Rejected]:
-        """Ask about one document.
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked again."""
+        return self._process.returncode is None
 
-        Raises SkipDocument(PARSE_TIMEOUT | PARSE_OOM | PARSE_CRASH | OUTPUT_LIMIT), after which the child is dead.
+    def grown_mb(self) -> int:
+        """Address space beyond what it had before its first document."""
+        return self._size_mb() - self._fresh_mb
+
+    def parse(
+        self, content: Content, fmt: str, processor_seconds: float, seconds: float, max_chars: int
+    ) -> list[Document | Rejected]:
+        """Ask about one document, which may take so much processor time, and so long altogether.
+
+        Raises SkipDocument(PARSE_TIMEOUT | PARSE_OOM | PARSE_CRASH | OUTPUT_LIMIT); see `alive` after it.
         """
         self.fences()
         try:
-            self._send(wire.request(content, fmt, seconds), time.monotonic() + START_SECONDS)
+            self._send(wire.request(content, fmt, processor_seconds), time.monotonic() + START_SECONDS)
             self._await_ready(fmt)
             reply = self._frame(time.monotonic() + seconds, max_chars * _REPLY_BYTES_PER_CHAR + _REPLY_EXTRA)
             results = wire.read_reply(reply, content)
@@ -81,7 +95,7 @@ class Child:
             raise SkipDocument(Reason.PARSE_TIMEOUT, f"not parsed within {seconds:g} s; split the document") from None
         except _Dead:
             self._process.wait()
-            raise self._obituary() from None
+            raise self._obituary(processor_seconds) from None
         except ValueError as error:
             self.kill()
             raise SkipDocument(Reason.PARSE_CRASH, str(error)) from None
@@ -156,12 +170,19 @@ class Child:
             return "still running"
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
-    def _obituary(self) -> SkipDocument:
+    def _size_mb(self) -> int:
+        with contextlib.suppress(OSError):
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0])
+            return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+        return 0
+
+    def _obituary(self, seconds: float) -> SkipDocument:
         status = self._process.returncode
         if status in (_OUT_OF_MEMORY, -signal.SIGKILL):
             return SkipDocument(Reason.PARSE_OOM, "the parser ran out of memory (parse_memory_mb); split the document")
         if status in (-signal.SIGXCPU, -signal.SIGALRM):
-            return SkipDocument(Reason.PARSE_TIMEOUT, "the parser used up its processor time; split the document")
+            detail = f"the parser used up {seconds:g} s of processor time; split the document"
+            return SkipDocument(Reason.PARSE_TIMEOUT, detail)
         return SkipDocument(Reason.PARSE_CRASH, f"the parser died: {self._ending()}")
 
 

@@ -1,13 +1,15 @@
 """Untrusted bytes are parsed in child processes: no secrets, no network, limits on memory and time.
 
-A child that dies or is late costs only its document, which gets a reason code; the child is replaced. Imports no parser.
+A child that dies or is late costs only its document, which gets a reason code; the child is replaced. A document seen for
+the first time gets processor time by its size, so that one that hangs does not hold up its neighbours for the whole
+deadline; one that was tried before gets all of it. Imports no parser.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
@@ -22,14 +24,16 @@ if TYPE_CHECKING:
     from pipelines.config import Limits
 
 PARSER = "pipelines.text.parse:parse"
-_MAYBE_INHERITED = (Reason.PARSE_OOM, Reason.PARSE_CRASH)
+HEAVY = frozenset({"docx"})  # formats whose parser takes seconds to import: their children read nothing else
+FIRST_SECONDS, FIRST_BYTES_A_SECOND = 2.0, 50_000  # processor time at first sight: some ten times what real documents take
+PATIENCE = 10  # times its processor time that a document may take by the clock, where others wait for the processor too
 _CLOSED = "the parse pool was closed while it was parsing; run again"
 
 Parsed: TypeAlias = tuple[Content, list[Document | Rejected]]
 
 
 class ParsePool:
-    """Up to `workers` parse children, started when there is work for them. A context manager."""
+    """Up to `workers` busy parse children, started when there is work for them. A context manager."""
 
     def __init__(self, limits: Limits, workers: int = 2, parser: str = PARSER) -> None:
         self._limits = limits
@@ -48,9 +52,10 @@ class ParsePool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def parse(self, items: Iterable[tuple[Content, str]]) -> Iterator[Parsed]:
+    def parse(self, items: Iterable[tuple[Content, str]], tried: Collection[str] = ()) -> Iterator[Parsed]:
         """Each (content, format) with its results, in any order; `items` is read as children become free.
 
+        `tried` are the addresses of documents that were given up before: they get the whole of `parse_seconds`.
         Raises Retry when children cannot be started or the pool is closed meanwhile, FixConfiguration when a parser
         is not installed.
         """
@@ -59,7 +64,7 @@ class ParsePool:
         try:
             while True:
                 while len(running) < self._workers and (item := next(source, None)) is not None:
-                    running.add(self._threads.submit(self._one, *item))
+                    running.add(self._threads.submit(self._one, *item, item[0].uri in tried))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -95,65 +100,67 @@ class ParsePool:
             child.kill()
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def _one(self, content: Content, fmt: str) -> Parsed:
+    def _one(self, content: Content, fmt: str, tried: bool) -> Parsed:
+        seconds = float(self._limits.parse_seconds)
+        if not tried:
+            seconds = min(seconds, FIRST_SECONDS + len(content.data) / FIRST_BYTES_A_SECOND)
         try:
-            return content, self._ask(content, fmt)
+            return content, self._ask(content, fmt, seconds)
         except SkipDocument as skip:
             if self._closed:  # killed by us: says nothing about the document
                 raise Retry(_CLOSED) from None
             return content, [Rejected(content.uri, skip.reason, skip.detail)]
 
-    def _ask(self, content: Content, fmt: str) -> list[Document | Rejected]:
+    def _ask(self, content: Content, fmt: str, seconds: float) -> list[Document | Rejected]:
         child = self._take(fmt)
         used = bool(child.served)
+        crowded = used and child.grown_mb() > self._limits.parse_memory_mb // 4
         try:
-            results = child.parse(content, fmt, self._limits.parse_seconds, self._limits.max_text_chars)
+            return self._converse(child, content, fmt, seconds)
         except SkipDocument as skip:
-            self._forget(child)
             # what earlier documents left behind in this child is not this document's fault
-            if used and skip.reason in _MAYBE_INHERITED and not self._closed:
-                return self._ask_fresh(content, fmt)
+            inherited = crowded if skip.reason is Reason.PARSE_OOM else used and skip.reason is Reason.PARSE_CRASH
+            if inherited and not self._closed:
+                return self._converse(self._start(fmt), content, fmt, seconds)
             raise
-        except BaseException:
-            self._forget(child)
-            raise
-        self._release(child)
-        return results
 
-    def _ask_fresh(self, content: Content, fmt: str) -> list[Document | Rejected]:
-        child = self._start()
+    def _converse(self, child: Child, content: Content, fmt: str, seconds: float) -> list[Document | Rejected]:
+        """Ask one child, which may use so many seconds of processor time; it is idle or gone afterwards."""
+        limits = self._limits
+        clock = min(limits.parse_seconds, PATIENCE * seconds)
         try:
-            results = child.parse(content, fmt, self._limits.parse_seconds, self._limits.max_text_chars)
-        except BaseException:
-            self._forget(child)
+            return child.parse(content, fmt, seconds, clock, limits.max_text_chars)
+        except SkipDocument:
             raise
-        self._release(child)
-        return results
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            self._release(child)
 
     def _take(self, fmt: str) -> Child:
-        """An idle child, best one that has imported the parser already, or a new one."""
+        """An idle child of the format's kind, best one that has imported the parser already, or a new one."""
         with self._lock:
-            if self._idle:
-                warm = next((child for child in self._idle if fmt in child.served), self._idle[-1])
+            fit = [child for child in self._idle if child.heavy == (fmt in HEAVY)]
+            if fit:
+                warm = next((child for child in fit if fmt in child.served), fit[-1])
                 self._idle.remove(warm)
                 self._busy.add(warm)
                 return warm
-        return self._start()
+        return self._start(fmt)
 
-    def _start(self) -> Child:
+    def _start(self, fmt: str) -> Child:
         with self._lock:
             if self._closed:
                 raise Retry(_CLOSED)
-            child = Child(self._parser, self._limits.parse_memory_mb, self._home)
+            child = Child(self._parser, self._limits.parse_memory_mb, self._home, heavy=fmt in HEAVY)
             self._busy.add(child)
         return child
 
     def _release(self, child: Child) -> None:
+        if not child.alive:
+            child.kill()  # its pipes, and whatever else is in its session
         with self._lock:
             self._busy.discard(child)
-            self._idle.append(child)
-
-    def _forget(self, child: Child) -> None:
-        child.kill()
-        with self._lock:
-            self._busy.discard(child)
+            if child.alive:
+                self._idle.append(child)

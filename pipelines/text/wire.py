@@ -18,7 +18,7 @@ HEADER_LIMIT = 16 * 2**20
 
 
 def request(content: Content, fmt: str, seconds: float) -> list[bytes]:
-    """The parts of one request: header length, header, body length, body."""
+    """The parts of one request: header length, header, body length, body. `seconds` is processor time."""
     header = json.dumps(
         {"uri": content.uri, "version": content.version, "metadata": content.metadata, "fmt": fmt, "seconds": seconds},
         default=str,

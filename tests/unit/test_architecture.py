@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": BASE,
     "search": BASE | {"store", "embed"},
     "stages": BASE | {"sources", "text", "quality", "embed", "store", "search", "context"},
-    "context": BASE | {"aws", "objects", "sources", "embed", "quality", "store", "stages"},
+    "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages"},
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
     "terminal": {"config", "context", "records", "search", "store"},
     "cli": BASE | {"terminal", "context", "stages", "embedded", "search", "store"},

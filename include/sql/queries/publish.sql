@@ -5,8 +5,10 @@ SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', 
 SELECT pg_advisory_xact_lock_shared(hashtext('millrace.collection'), hashtext(%(tenant)s || '/' || %(collection)s))
 
 -- name: lock_documents
--- Existing rows in one order for every writer; `mine` says that this very attempt has already written the row.
-SELECT doc_id, fence, fence = %(fence)s AND commit_token = commit_token(fence, doc_id, 'loaded') AS mine
+-- Existing rows in one order for every writer; `mine` says that this very attempt has already written the row, `refused` that
+-- it was refused and put into quarantine.
+SELECT doc_id, fence, fence = %(fence)s AND commit_token = commit_token(fence, doc_id, 'loaded') AS mine,
+       fence = %(fence)s AND commit_token = commit_token(fence, doc_id, 'quarantined') AS refused
 FROM document
 WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
 ORDER BY doc_id

@@ -6,8 +6,9 @@ ORDER BY doc_id
 FOR NO KEY UPDATE
 
 -- name: mark_quarantined
--- What was served before is still served. Attempts are counted per version and settings; an attachment whose container has
--- no row yet stands alone until that is published.
+-- What was served before is still served. Attempts are counted per version and settings, one a run: a stage that is repeated
+-- because the database failed finds the same again. An attachment whose container has no row yet stands alone until that is
+-- published.
 INSERT INTO document AS d (
     tenant, doc_id, collection, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha,
     state, reason, attempts, fence, commit_token, run_id, bytes, media_type)
@@ -27,9 +28,12 @@ ON CONFLICT (tenant, doc_id) DO UPDATE SET
     pipeline_fingerprint = EXCLUDED.pipeline_fingerprint, content_sha = EXCLUDED.content_sha,
     state = EXCLUDED.state, reason = EXCLUDED.reason, fence = EXCLUDED.fence, commit_token = EXCLUDED.commit_token,
     run_id = EXCLUDED.run_id,
-    attempts = EXCLUDED.attempts + CASE
-        WHEN (d.source_version, d.pipeline_fingerprint) = (EXCLUDED.source_version, EXCLUDED.pipeline_fingerprint)
-        THEN d.attempts ELSE 0 END
+    attempts = CASE
+        WHEN (d.source_version, d.pipeline_fingerprint) <> (EXCLUDED.source_version, EXCLUDED.pipeline_fingerprint)
+        THEN EXCLUDED.attempts
+        WHEN d.run_id = EXCLUDED.run_id AND d.state = 'quarantined' AND d.reason <> ALL(%(uncharged)s::text[])
+        THEN d.attempts
+        ELSE d.attempts + EXCLUDED.attempts END
 WHERE d.fence < EXCLUDED.fence
 RETURNING doc_id, attempts
 
@@ -46,6 +50,11 @@ FROM unnest(%(doc_ids)s::bytea[], %(uris)s::text[], %(members)s::text[], %(versi
      AS q (doc_id, uri, member, source_version, stage, reason, detail)
 JOIN document d ON d.tenant = %(tenant)s AND d.doc_id = q.doc_id
 WHERE q.doc_id = ANY(%(written)s::bytea[])
+  AND NOT EXISTS (
+    SELECT FROM quarantine known
+    WHERE known.tenant = %(tenant)s AND known.source = %(source)s AND known.doc_id = q.doc_id AND known.resolved_at IS NULL
+      AND known.run_id = %(run_id)s AND (known.source_version, known.stage, known.reason, known.attempt)
+        = (q.source_version, q.stage, q.reason, d.attempts))
 
 -- name: open_items
 -- The newest entry of each document that is still in quarantine.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,43 @@ def test_a_zombies_manifest_does_not_mix_with_its_successors(ctx: Context, folde
     assert served(ctx) == ["late attempt's text"]
     assert sync.run(ctx, SyncRequest("docs")).counts["loaded"] == 1
     assert served(ctx) == ["zombie's text, never validated"]
+
+
+def letter(*attachments: str) -> bytes:
+    message = EmailMessage()
+    message["Subject"] = "A letter"
+    message.set_content(f"The letter with {len(attachments)} attachments.")
+    for number, text in enumerate(attachments):
+        message.add_attachment(text, filename=f"a{number}.txt")
+    return message.as_bytes()
+
+
+@pytest.mark.parametrize("newer", [[], ["good"]], ids=["gone", "cured"])
+@pytest.mark.parametrize("late_fence", [True, False])
+def test_a_late_writer_does_not_judge_the_attachments_of_a_newer_version(
+    ctx: Context, run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, newer: list[str], late_fence: bool
+) -> None:
+    """It read a version whose attachment is empty; another run loads one without it, or where it is well, first."""
+    path = folder / "letter.eml"
+    path.write_bytes(letter(" "))
+    slow, quick = plan.run(ctx, SyncRequest("docs")), plan.run(ctx, SyncRequest("docs"))
+    early = ledger.next_fence(ctx.pool)
+    prepare.run(ctx, slow.shards[0])
+    path.write_bytes(letter(*newer))
+    with monkeypatch.context() as patch:
+        if late_fence:
+            patch.setattr(ledger, "next_fence", lambda _: early)
+        prepare.run(ctx, quick.shards[0])
+    for stage in (validate, embed, publish):
+        stage.run(ctx, quick.shards[0])
+    for stage in (validate, embed, publish):
+        stage.run(ctx, slow.shards[0])
+    for planned in (quick, slow):
+        settle.run(ctx, planned.run_id)
+    run()
+    with ctx.pool.connection() as conn:
+        states = conn.execute("SELECT member, state FROM document WHERE state <> 'deleted' ORDER BY 1").fetchall()
+    assert states == [("", "loaded"), *[("a0.txt", "loaded") for _ in newer]]
 
 
 def test_a_stage_whose_dependency_stumbles_is_tried_again(

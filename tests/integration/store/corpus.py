@@ -117,16 +117,32 @@ class Corpus:
         self.embed([text for parts in texts.values() for text in parts])
         return publish(self.pool, self.batch(texts, fence=self.fence(), version=version), everything)
 
-    def reject(self, uri: str, reason: Reason, *, fence: int | None = None, version: str = "v1", detail: str = "") -> None:
+    def reject(
+        self,
+        uri: str,
+        reason: Reason,
+        *,
+        fence: int | None = None,
+        version: str = "v1",
+        detail: str = "",
+        run_id: int | None = None,
+    ) -> int:
+        """Quarantine a document, in a run of its own unless told in which; returns the run."""
+        fence = fence or self.fence()
+        if run_id is None:
+            run_id = ledger.start_run(
+                self.pool, source=SOURCE, collection=self.run.collection, door="cli", scope="mem://", fence=fence
+            ).id
         item = Quarantined(doc(uri), uri, version, "pipeline-1", "prepare", reason, detail)
         quarantine.record(
             self.pool,
-            run_id=self.run.id,
-            fence=fence or self.fence(),
+            run_id=run_id,
+            fence=fence,
             collection=self.run.collection,
             source=SOURCE,
             items=[item],
         )
+        return run_id
 
     def served(self, uri: str, member: str = "") -> list[str]:
         """The texts a reader gets for a document, in order."""

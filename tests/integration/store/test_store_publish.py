@@ -147,7 +147,7 @@ def test_texts_without_vector_stop_the_batch_and_leave_no_trace(corpus: Corpus) 
 
 
 @pytest.mark.parametrize("position", [0, 3, 6])
-@pytest.mark.parametrize("poison", ["nul", "surrogate", "no_chunks", "twice", "offsets", "orphan"])
+@pytest.mark.parametrize("poison", ["nul", "surrogate", "no_chunks", "twice", "offsets"])
 def test_the_refused_document_is_found_and_the_others_load(corpus: Corpus, poison: str, position: int) -> None:
     names = [f"mem://{i}" for i in range(7)]
     corpus.embed([f"text of {name}" for name in names])
@@ -161,10 +161,7 @@ def test_the_refused_document_is_found_and_the_others_load(corpus: Corpus, poiso
         "no_chunks": [],
         "twice": [own, own],
         "offsets": [own._replace(char_end=own.char_start)],
-        "orphan": [own],
     }[poison]
-    if poison == "orphan":
-        documents = [replace(row, parent_doc_id=bytes(32)) if row.doc_id == bad else row for row in documents]
     outcome = publish(
         corpus.pool, Batch(batch.run_id, batch.fence, batch.space, documents, chunks + replacement), everything
     )
@@ -173,6 +170,15 @@ def test_the_refused_document_is_found_and_the_others_load(corpus: Corpus, poiso
     assert outcome.rejected[0].sqlstate[:2] in {"22", "23"}
     assert outcome.loaded == {doc(name) for name in names} - {bad}
     assert audit.audit(corpus.pool) == []
+
+
+def test_an_attachment_without_its_object_does_not_stand(corpus: Corpus) -> None:
+    names = ["mem://0", "mem://1"]
+    corpus.embed([f"text of {name}" for name in names])
+    batch = corpus.batch({name: [f"text of {name}"] for name in names}, fence=corpus.fence())
+    documents = [replace(row, parent_doc_id=bytes(32)) if row.uri == names[1] else row for row in batch.documents]
+    outcome = publish(corpus.pool, Batch(batch.run_id, batch.fence, batch.space, documents, batch.chunks), everything)
+    assert (set(outcome.loaded), set(outcome.superseded)) == ({doc(names[0])}, {doc(names[1])})
 
 
 def test_attachments_that_an_object_no_longer_has_are_deleted_with_it(corpus: Corpus) -> None:
@@ -272,3 +278,29 @@ def test_the_vector_table_holds_each_text_once(corpus: Corpus) -> None:
     with corpus.pool.connection() as conn:
         rows = conn.execute(sql.SQL("SELECT count(*) FROM {}").format(corpus.space.table)).fetchone()
     assert rows == (6,)
+
+
+@pytest.mark.parametrize("position", [0, 2, 6])
+def test_a_refused_document_names_the_chunk_at_fault(corpus: Corpus, position: int) -> None:
+    texts = [f"passage {number}" for number in range(7)]
+    corpus.load({"mem://a": ["served before"]})
+    corpus.embed(texts)
+    batch = corpus.batch({"mem://a": texts, "mem://b": texts[:1]}, fence=corpus.fence(), version="v2")
+    rows = [
+        row._replace(body="a\x00b") if row.doc_id == doc("mem://a") and row.ordinal == position else row
+        for row in batch.chunks
+    ]
+    outcome = publish(corpus.pool, replace(batch, chunks=rows), everything)
+    (rejected,) = outcome.rejected
+    assert rejected.detail.startswith(f"chunk {position + 1} of 7: ")
+    assert outcome.loaded == {doc("mem://b")}
+    assert corpus.served("mem://a") == ["served before"]
+    assert audit.audit(corpus.pool) == []
+
+
+def test_a_document_refused_for_itself_blames_no_chunk(corpus: Corpus) -> None:
+    corpus.embed(["one", "two", "three"])
+    batch = corpus.batch({"mem://a": ["one", "two", "three"]}, fence=corpus.fence())
+    documents = [replace(row, content_sha=b"short", title="\ud800") for row in batch.documents]
+    (rejected,) = publish(corpus.pool, replace(batch, documents=documents), everything).rejected
+    assert "chunk" not in rejected.detail

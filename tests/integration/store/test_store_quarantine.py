@@ -45,6 +45,16 @@ def test_only_the_documents_own_failures_count(corpus: Corpus, reasons: list[Rea
     assert corpus.state("mem://a") == ("quarantined", reasons[-1].value, attempts)
 
 
+def test_a_stage_that_one_run_repeats_charges_once(corpus: Corpus) -> None:
+    run_id = corpus.reject("mem://a", Reason.DEPENDENCY_DOWN)
+    for _ in range(3):
+        corpus.reject("mem://a", Reason.MALFORMED, run_id=run_id)
+    assert corpus.state("mem://a") == ("quarantined", "malformed", 1)
+    assert corpus.rows("SELECT reason, attempt FROM quarantine ORDER BY id") == [("dependency_down", 0), ("malformed", 1)]
+    corpus.reject("mem://a", Reason.MALFORMED)
+    assert corpus.state("mem://a")[2] == 2
+
+
 def test_attempts_start_anew_with_a_new_version(corpus: Corpus) -> None:
     for version in ["v1", "v1", "v2"]:
         corpus.reject("mem://a", Reason.MALFORMED, version=version)

@@ -58,9 +58,8 @@ def test_a_vector_of_another_size_is_named_so() -> None:
     assert {row: reason for row, (reason, _) in tolerant.embed(Short(), TEXTS).refused.items()} == {5: Reason.EMBED_DIM}
 
 
-@pytest.mark.parametrize("fault", ["poison", "nan"])
-def test_an_embedder_that_fails_on_a_harmless_text_is_down(fault: str) -> None:
-    embedder = Faulty(**{fault: [*TEXTS, tolerant.CANARY]})
+@pytest.mark.parametrize("embedder", [Faulty(poison=[*TEXTS, tolerant.CANARY]), Faulty(nan=[*TEXTS, tolerant.CANARY])])
+def test_an_embedder_that_fails_on_a_harmless_text_is_down(embedder: Faulty) -> None:
     with pytest.raises(Retry, match="fails on any text"):
         tolerant.embed(embedder, TEXTS)
 

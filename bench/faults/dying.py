@@ -1,0 +1,23 @@
+"""A parser that dies of some documents: the real one, but for bytes that say so. Runs in the parse child."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from pipelines.records import Content
+from pipelines.text import parse as real
+
+PARSER = "bench.faults.dying:parse"
+SEGFAULT, EXIT = b"die by a segmentation fault", b"die by leaving"
+
+prepare = real.prepare
+
+
+def parse(content: Content, fmt: str) -> real.Results:
+    """What the real parser finds, or the end of the process."""
+    if SEGFAULT in content.data:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if EXIT in content.data:
+        os._exit(3)
+    return real.parse(content, fmt)
