@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -108,16 +109,15 @@ def plan(ctx: Context, source: str, day: date | None, prefix: str, full_rescan: 
 @day_option
 @prefix_option
 @click.option("--full-rescan", is_flag=True, help="Read every object, whatever its version says.")
-@click.option("--approve", type=int, metavar="RUN", help="Approve exactly the deletions that run RUN holds.")
+@click.option("--approve", type=int, metavar="RUN", help="Carry out exactly the deletions that run RUN holds.")
+@click.option("--reject", type=int, metavar="RUN", help="Keep the documents whose deletions run RUN holds.")
 @as_json
 @with_context
-def sync(
-    ctx: Context, source: str, day: date | None, prefix: str, full_rescan: bool, approve: int | None, as_json: bool
-) -> None:
+def sync(ctx: Context, source: str, as_json: bool, **asked: Any) -> None:
     """Bring the corpus up to date with SOURCE."""
     from pipelines.stages import sync as stage
 
-    request = SyncRequest(source, day=day, prefix=prefix, full_rescan=full_rescan, approve=approve, approved_by="cli")
+    request = SyncRequest(source, **asked, decided_by=terminal.person())
     accounting = stage.run(ctx, request)
     terminal.show(accounting.as_dict(), terminal.accounting(accounting), as_json)
 
@@ -132,6 +132,18 @@ def status(ctx: Context, source: str | None, as_json: bool) -> None:
 
     found = stage.run(ctx, source)
     terminal.show(found, terminal.status(found), as_json)
+
+
+@cli.command()
+@click.argument("source", required=False)
+@as_json
+@with_context
+def held(ctx: Context, source: str | None, as_json: bool) -> None:
+    """List the deletions that wait for a person, with the reason, and what was decided about them."""
+    from pipelines.stages import status as stage
+
+    found = stage.held(ctx, source)
+    terminal.show([terminal.plain(hold) for hold in found], terminal.held(found), as_json)
 
 
 @cli.command()
@@ -205,9 +217,9 @@ def ask(ctx: Context, question: str, collection: str, as_json: bool, **filters: 
 @with_context
 def audit(ctx: Context, source: str | None, as_json: bool) -> None:
     """Check ledger, chunks and vectors against each other; exit 1 on any finding."""
-    from pipelines.stages import status as stage
+    from pipelines.stages import audit as stage
 
-    findings = stage.findings(ctx, source)
+    findings = stage.run(ctx, source)
     terminal.show([finding._asdict() for finding in findings], terminal.findings(findings), as_json)
     if findings:
         raise FailRun(f"the audit has {len(findings)} findings; the next sync repairs them")
@@ -256,6 +268,38 @@ def demo() -> None:
     from pipelines.embedded import demo as show
 
     sys.exit(show.demo(config.load(), terminal.console()))
+
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+def backup(folder: Path) -> None:
+    """Back the embedded database up into FOLDER, and copy its write-ahead log there from now on."""
+    from pipelines.embedded import backup as backups
+    from pipelines.embedded import stack
+
+    taken = backups.backup(stack.stack(config.load()).postgres, folder)
+    terminal.say(f"{taken.folder}: {taken.bytes / 1e6:.0f} MB in {taken.seconds:.0f} s, verified")
+
+
+@cli.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--until",
+    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z"]),
+    help="Bring back the state of this moment, such as 2026-11-22T14:05:00+00:00.",
+)
+def restore(folder: Path, until: datetime | None) -> None:
+    """Bring the embedded database back from FOLDER; what was there is moved aside."""
+    from pipelines.embedded import stack
+
+    restored = stack.restore(config.load(), folder, until)
+    state = f"as of {restored.until:%Y-%m-%d %H:%M:%S %Z}" if restored.until else f"as of {restored.base.name}"
+    terminal.say(f"the database is back {state} after {restored.seconds:.0f} s; now `millrace up`, then sync every source")
+    if restored.replaced:
+        terminal.say(f"what was there is kept in {restored.replaced}")
 
 
 @cli.command()

@@ -31,7 +31,7 @@ class Strict(BaseModel):
 
 
 class DeleteGuard(Strict):
-    """Deletions beyond either limit are held for approval; an empty listing where documents are known always is."""
+    """Deletions beyond either limit are held for approval; those of an empty or ten times smaller listing always are."""
 
     max_documents: int = Field(default=1000, ge=0)
     max_share: float = Field(default=0.10, ge=0, le=1)

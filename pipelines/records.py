@@ -193,7 +193,8 @@ class SyncRequest:
     prefix: str = ""  # narrow the listing to uris that start with root + prefix
     full_rescan: bool = False  # read and compare every object, whatever its version says
     approve: int | None = None  # the run whose held deletions are approved
-    approved_by: str = ""
+    reject: int | None = None  # the run whose held deletions are refused
+    decided_by: str = ""  # the person who approves or rejects
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form, for the run record."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from enum import Enum
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pipelines.search.answer import Answer
     from pipelines.search.hybrid import Hit
     from pipelines.store.audit import Finding
+    from pipelines.store.deletions import Hold
     from pipelines.store.ledger import SourceStatus
     from pipelines.store.quarantine import QuarantineItem
 
@@ -35,6 +38,14 @@ def say(line: str) -> None:
 def complain(line: str) -> None:
     """One line of error on standard error."""
     click.echo(f"millrace: {line}", err=True)
+
+
+def person() -> str:
+    """Who sits at the terminal, for the record of decisions."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user without a name
+        return "cli"
 
 
 def show(value: Any, text: str, as_json: bool) -> None:
@@ -130,8 +141,12 @@ def status(found: Sequence[SourceStatus]) -> str:
             f"  loaded {entry.loaded}, quarantined {entry.quarantined}, deleted {entry.deleted};"
             f" serving {entry.served} documents in {entry.chunks} chunks"
         )
+        if not entry.configured:
+            lines.append("  not in sources.yaml any more: what is served of it stays and is not updated (docs/runbook.md)")
         if entry.held_deletions:
-            lines.append(f"  {entry.held_deletions} deletions wait for approval (docs/runbook.md)")
+            lines.append(f"  {entry.held_deletions} deletions wait for a person: `millrace held {entry.source}`")
+        if entry.kept_deletions:
+            lines.append(f"  {entry.kept_deletions} documents are kept that the source no longer has, as decided")
         if entry.open_quarantine:
             lines.append(f"  {entry.open_quarantine} in quarantine: `millrace replay {entry.source} --list`")
     return "\n".join(lines) or "no sources are configured in include/config/sources.yaml"
@@ -174,6 +189,22 @@ def findings(found: Sequence[Finding]) -> str:
     """One line a finding."""
     lines = [f"{finding.check}: {finding.uri or finding.doc_id} {finding.detail}".rstrip() for finding in found]
     return "\n".join(lines) or "the audit found nothing"
+
+
+def held(found: Sequence[Hold]) -> str:
+    """One paragraph a run: why, how to decide or who decided, and the documents."""
+    lines = []
+    for (source, run_id, decision), group in groupby(found, lambda hold: (hold.source, hold.run_id, hold.decision)):
+        holds = list(group)
+        since, why = holds[0].since, holds[0].why or "an unfinished run held them"
+        lines.append(f"run {run_id} of {source}, {since:%Y-%m-%d %H:%M:%S %Z}: {len(holds)} deletions held because {why}")
+        if decision is None:
+            command = f"millrace sync {source}"
+            lines.append(f"  waiting: `{command} --approve {run_id}` deletes them, `{command} --reject {run_id}` keeps them")
+        else:
+            lines.append(f"  {decision} by {holds[0].decided_by}, {holds[0].decided_at:%Y-%m-%d %H:%M:%S %Z}")
+        lines += [f"  {hold.uri}" for hold in holds]
+    return "\n".join(lines) or "no deletions are held"
 
 
 def quarantine(items: Sequence[QuarantineItem]) -> str:

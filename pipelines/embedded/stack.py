@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pipelines.config import Settings
-from pipelines.embedded import settings_file
+from pipelines.embedded import backup, settings_file
 from pipelines.embedded.airflow import SERVICES, Airflow
 from pipelines.embedded.airflow_home import Login
+from pipelines.embedded.backup import Restored
 from pipelines.embedded.bucket import ACCESS_KEY, REGION, SECRET_KEY, Bucket, fill
 from pipelines.embedded.files import locked, read_json, write_json
 from pipelines.embedded.postgres import Postgres
 from pipelines.embedded.process import Detached, end_strays
+from pipelines.errors import FixConfiguration
 from pipelines.quality.validator import Validator
 from pipelines.store.database import migrate
 
@@ -93,6 +97,21 @@ def down(settings: Settings, say: Say) -> bool:
         _end_strays(services, say)
     say("stopped" if any(stopped) else "nothing was running")
     return any(stopped)
+
+
+def restore(settings: Settings, folder: Path, until: datetime | None) -> Restored:
+    """Bring the corpus database back from a backup folder; it is stopped afterwards.
+
+    Raises FixConfiguration while anything runs that could write, or when there is no fitting backup.
+    """
+    with locked(settings.home / "up.lock", LOCK_SECONDS):
+        services = stack(settings)
+        if services.postgres.running() or any(_pids(services).values()):
+            raise FixConfiguration("services are running that may write to the database; run `millrace down` first")
+        try:
+            return backup.restore(services.postgres, DATABASE, folder, until)
+        finally:
+            services.postgres.stop()
 
 
 def status(settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipelines.store.ledger import Known
 
 
+SHRUNKEN = 10  # a listing that many times smaller than what is known deletes nothing, whatever the source's limits say
 MAX_SHARDS = 200  # mapped task instances that Airflow's scheduler takes easily; it refuses more than 1024
 
 
@@ -39,7 +40,13 @@ class Decisions:
     quarantined: Counter[str] = field(default_factory=Counter)  # carried over: same version, same settings, same reason
     excluded: Counter[str] = field(default_factory=Counter)
     deletions: list[Known] = field(default_factory=list)
+    leftovers: list[Known] = field(default_factory=list)  # deleted before, but an attachment is still there: deleted again
     listed: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """The listed objects that belong in the corpus."""
+        return self.listed - self.excluded.total()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,13 @@ def compare(listing: Iterable[RawObject], known: Mapping[str, Known], policy: Po
             continue  # not `seen`: a document that is excluded by now leaves the corpus, through the guard
         seen.add(listed.uri)
         _decide(listed, fmt, entry, policy, result)
-    result.deletions = [entry for uri, entry in known.items() if uri not in seen and entry.state != "deleted"]
+    for uri, entry in known.items():
+        if uri in seen:
+            continue
+        if entry.state != "deleted":
+            result.deletions.append(entry)
+        elif uri in policy.broken:
+            result.leftovers.append(entry)
     return result
 
 
@@ -91,10 +104,11 @@ def _decide(listed: RawObject, fmt: str, entry: Known | None, policy: Policy, re
         result.work.append(Work(listed, fmt, entry.fence, None))
     elif entry.state == "quarantined" and same and not _retriable(entry, policy):
         result.quarantined[str(entry.reason)] += 1
-    elif same and entry.state == "loaded" and not policy.full_rescan:
+    elif same and entry.state == "loaded" and not policy.full_rescan and entry.uri not in policy.replay:
         result.unchanged += 1
-    else:
-        comparable = entry.state == "loaded" and entry.pipeline_fingerprint == policy.fingerprint
+    else:  # a loaded object that is to be tried again has an attachment in quarantine
+        asked = entry.uri in policy.replay
+        comparable = entry.state == "loaded" and entry.pipeline_fingerprint == policy.fingerprint and not asked
         result.updated += 1
         result.work.append(Work(listed, fmt, entry.fence, entry.content_sha if comparable else None))
 
@@ -106,34 +120,63 @@ def _retriable(entry: Known, policy: Policy) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What persons said about single deletions: doc_ids to delete, and doc_ids to keep."""
+
+    approved: frozenset[bytes] = frozenset()
+    rejected: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class DeletionVerdict:
-    """Which deletions may go ahead, which are held, and why."""
+    """Which deletions may go ahead, which are held and why, which a person refused.
+
+    `outside` counts the allowed and held documents that lie outside the source's root, because its address changed.
+    """
 
     allowed: tuple[Known, ...]
     held: tuple[Known, ...]
     why: str = ""
+    kept: tuple[Known, ...] = ()
+    outside: int = 0
 
 
-def guard_deletions(
-    deletions: list[Known], known: int, listed: int, guard: DeleteGuard, approved: Collection[bytes]
-) -> DeletionVerdict:
-    """Apply the delete breaker; `known` counts the documents in scope that are not deleted, `listed` the objects seen.
+def guard_deletions(decisions: Decisions, known: int, guard: DeleteGuard, said: Said, root: str = "") -> DeletionVerdict:
+    """Apply the delete breaker; `known` counts the documents that the listing answers for, deleted ones not.
 
-    Deletions that a person approved are not counted against the limits and go ahead.
+    Deletions that a person approved are not counted against the limits and go ahead, those that a person refused are not
+    made; what was deleted before is deleted again.
     """
-    pre_approved = tuple(entry for entry in deletions if entry.doc_id in approved)
-    rest = tuple(entry for entry in deletions if entry.doc_id not in approved)
-    if not rest:
-        return DeletionVerdict(pre_approved, ())
-    share = len(rest) / max(known, 1)
-    why = ""
-    if listed == 0:
-        why = f"the listing is empty where {known} documents are known"
-    elif len(rest) > guard.max_documents:
-        why = f"{len(rest)} deletions exceed the limit of {guard.max_documents} documents"
-    elif len(rest) > guard.always_allowed and share > guard.max_share:
-        why = f"{len(rest)} of {known} documents ({share:.0%}) exceed the limit of {guard.max_share:.0%}"
-    return DeletionVerdict(pre_approved, rest, why) if why else DeletionVerdict(pre_approved + rest, ())
+    sure = list(decisions.leftovers)
+    kept: list[Known] = []
+    open_: list[Known] = []
+    for entry in decisions.deletions:
+        decided = sure if entry.doc_id in said.approved else kept if entry.doc_id in said.rejected else open_
+        decided.append(entry)
+    outside = sum(not entry.uri.startswith(root) for entry in open_)
+    undecided = known - len(kept) - (len(sure) - len(decisions.leftovers))
+    why = _out_of_proportion(len(open_), outside, undecided, decisions, guard)
+    if why and outside:
+        why += f"; {outside} of them lie outside the source's present root {root}"
+    allowed = sure if why else sure + open_
+    return DeletionVerdict(tuple(allowed), tuple(open_) if why else (), why, tuple(kept), outside)
+
+
+def _out_of_proportion(count: int, outside: int, known: int, decisions: Decisions, guard: DeleteGuard) -> str:
+    """Why so many deletions must wait, or nothing."""
+    share = count / max(known, 1)
+    if not count:
+        return ""
+    if not decisions.listed:
+        return f"the listing is empty where {known} documents are known"
+    if SHRUNKEN * decisions.wanted <= known:
+        return f"the listing holds {decisions.wanted} objects to serve where {known} documents are known"
+    if count > guard.max_documents:
+        return f"{count} deletions exceed the limit of {guard.max_documents} documents"
+    # A document outside the root is not gone: the source's address was changed, perhaps by mistake. None of those is few.
+    if share > guard.max_share and (outside or count > guard.always_allowed):
+        return f"{count} of {known} documents ({share:.0%}) exceed the limit of {guard.max_share:.0%}"
+    return ""
 
 
 def shards(work: list[Work], limits: Limits) -> list[list[Work]]:

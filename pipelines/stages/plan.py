@@ -8,19 +8,20 @@ before anything is decided, so nothing is ever deleted on half a listing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines import sources
 from pipelines.errors import FixConfiguration
 from pipelines.records import PUBLIC_TENANT, RawObject, ShardRef, SyncRequest
-from pipelines.stages import decide
+from pipelines.stages import approvals, decide
 from pipelines.stages.decide import Decisions, DeletionVerdict, Policy, Work
 from pipelines.stages.estimate import Estimate, estimate, measured
 from pipelines.stages.files import PLANNED, StageFiles
 from pipelines.stages.passages import passages
 from pipelines.stages.pipeline import Pipeline, pipeline, space_of
-from pipelines.store import audit, deletions, ledger, quarantine, spaces, vectors
+from pipelines.store import audit, ledger, quarantine, repair, spaces, vectors
 from pipelines.text.formats import format_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Plan:
             "delete": [entry.uri for entry in self.verdict.allowed],
             "held": [entry.uri for entry in self.verdict.held],
             "held_because": self.verdict.why,
+            "outside_root": self.verdict.outside,
+            "kept": [entry.uri for entry in self.verdict.kept],
             "shards": len(self.shards),
             "estimate": self.estimate.as_dict(),
         }
@@ -70,7 +73,7 @@ class Plan:
         lines = [
             f"{self.source}: {counts.listed} objects listed under {self.scope}",
             f"  add {counts.added}, update {counts.updated}, repair {counts.repaired}, unchanged {counts.unchanged}",
-            f"  delete {len(self.verdict.allowed)}, held {len(self.verdict.held)}"
+            f"  delete {len(self.verdict.allowed)}, held {len(self.verdict.held)}, kept {len(self.verdict.kept)}"
             + (f" ({self.verdict.why})" if self.verdict.why else ""),
             f"  quarantined {_reasons(counts.quarantined)}, excluded {_reasons(counts.excluded)}",
             f"  chunks {_span(price.chunks, kind)}, tokens {_span(price.tokens, kind)},"
@@ -78,6 +81,8 @@ class Plan:
             f"  time {price.seconds.value:.0f} s ({price.seconds.low:.0f}-{price.seconds.high:.0f}),"
             f" cost {price.cost.value:.4f} {price.currency} ({price.cost.low:.4f}-{price.cost.high:.4f})",
         ]
+        if self.verdict.outside and not self.verdict.why:
+            lines.append(f"  {self.verdict.outside} of the deletions lie outside the source's present root")
         for title, entries in (("delete", self.verdict.allowed), ("held", self.verdict.held)):
             lines += [f"  {title} {entry.uri}" for entry in entries[:SAMPLE_URIS]]
             if len(entries) > SAMPLE_URIS:
@@ -89,7 +94,8 @@ def preview(ctx: Context, request: SyncRequest, exact: bool = False) -> Plan:
     """What a sync would do. Changes nothing; `exact` also reads and parses, and still writes nothing."""
     settings = pipeline(ctx, ctx.settings.source(request.source).collection)
     source = _open(ctx, request)
-    decisions, verdict = _decide(ctx, request, source, settings)
+    broken = frozenset(finding.uri for finding in audit.audit(ctx.pool, request.source) if finding.uri)
+    decisions, verdict = _decide(ctx, request, source, settings, broken)
     history = _history(ctx, request.source)
     price = estimate(_bytes_by_format(decisions.work), history, ctx.settings.prices)
     if exact:
@@ -116,12 +122,15 @@ def run(ctx: Context, request: SyncRequest, fence: int | None = None) -> Plan:
     )
     try:
         with ctx.step(opened.id, "plan") as step:
-            decisions, verdict = _decide(ctx, request, source, settings)
+            findings = audit.audit(ctx.pool, request.source)
+            repaired = repair.prepare_repair(ctx.pool, findings, source=request.source, run_id=opened.id)
+            decisions, verdict = _decide(ctx, request, source, settings, repaired.broken)
             price = estimate(_bytes_by_format(decisions.work), _history(ctx, request.source), ctx.settings.prices)
             if decisions.work:
                 ctx.validator.start()  # imports great_expectations while documents are read and parsed
-            _settle_holds(ctx, request, decisions)
-            shards = _write(ctx, request, opened, decisions, verdict, settings, scope, space.id)
+            missing = {entry.doc_id for entry in decisions.deletions}
+            approvals.record(ctx, request, _answered(ctx, request, source), missing)
+            shards = _write(ctx, request, opened, decisions, verdict, settings, scope, space.id, findings)
             step.done = step.total = decisions.listed
     except BaseException as error:
         ledger.finish_run(ctx.pool, opened.id, "failed", listed=None, counts={}, notes=(_one_line(error),))
@@ -139,10 +148,21 @@ def _scope(source: Source, request: SyncRequest) -> str:
     return source.root(request.prefix)
 
 
-def _decide(ctx: Context, request: SyncRequest, source: Source, settings: Pipeline) -> tuple[Decisions, DeletionVerdict]:
+def _answered(ctx: Context, request: SyncRequest, source: Source) -> str:
+    """What the uris start with that this listing answers for: the scope, or every document of a source that is listed whole.
+
+    Its documents outside the root are from before its bucket, folder or table changed, and nothing else would end them.
+    """
+    whole = not request.prefix and not ctx.settings.source(request.source).dated
+    return "" if whole else _scope(source, request)
+
+
+def _decide(
+    ctx: Context, request: SyncRequest, source: Source, settings: Pipeline, broken: Collection[str]
+) -> tuple[Decisions, DeletionVerdict]:
     config = ctx.settings.source(request.source)
-    scope = _scope(source, request)
-    known = {entry.uri: entry for entry in ledger.known(ctx.pool, PUBLIC_TENANT, request.source, scope)}
+    answered = _answered(ctx, request, source)
+    known = {entry.uri: entry for entry in ledger.known(ctx.pool, PUBLIC_TENANT, request.source, answered)}
     asked = quarantine.replayable(ctx.pool, request.source)
     policy = Policy(
         fingerprint=settings.fingerprint,
@@ -150,12 +170,13 @@ def _decide(ctx: Context, request: SyncRequest, source: Source, settings: Pipeli
         format_of=lambda listed: source.format or format_of(listed.uri),
         full_rescan=request.full_rescan,
         replay={entry.uri for entry in known.values() if entry.doc_id in asked},
-        broken={finding.uri for finding in audit.audit(ctx.pool, request.source) if finding.uri},
+        broken=broken,
     )
     decisions = decide.compare(source.list(request.prefix), known, policy)
-    approved = _approvals(ctx, request) | deletions.approved(ctx.pool, request.source)
     present = sum(1 for entry in known.values() if entry.state != "deleted")
-    verdict = decide.guard_deletions(decisions.deletions, present, decisions.listed, config.delete_guard, approved)
+    verdict = decide.guard_deletions(
+        decisions, present, config.delete_guard, approvals.said(ctx, request), source.root(request.prefix)
+    )
     return decisions, verdict
 
 
@@ -168,6 +189,7 @@ def _write(
     settings: Pipeline,
     scope: str,
     space: int,
+    findings: Sequence[audit.Finding],
 ) -> tuple[ShardRef, ...]:
     cut = decide.shards(decisions.work, ctx.settings.limits)
     shards = tuple(_shard(ctx, request, opened.id, index, work) for index, work in enumerate(cut, start=1))
@@ -190,6 +212,9 @@ def _write(
             "delete": [[entry.doc_id.hex(), entry.uri] for entry in verdict.allowed],
             "held": [[entry.doc_id.hex(), entry.uri] for entry in verdict.held],
             "held_because": verdict.why,
+            "kept": len(verdict.kept),
+            "damages": len(findings),
+            "repairs": [f"{finding.check} {finding.uri}".rstrip() for finding in findings[:SAMPLE_URIS]],
             "shards": [shard.as_dict() for shard in shards],
         },
     )
@@ -239,8 +264,10 @@ def manifest(ctx: Context, shard: ShardRef) -> dict[str, Any]:
 
 
 def left_out(ctx: Context, source: Source, name: str, uri: str) -> bool:
-    """Whether the source's configuration excludes an address, by pattern or by type."""
+    """Whether the source's configuration excludes an address: by its root, by pattern or by type."""
     config = ctx.settings.source(name)
+    if not uri.startswith(source.root()):
+        return True
     unsupported = (source.format or format_of(uri)) is None
     return unsupported or sources.excluded(config, sources.relative(source.root(), uri))
 
@@ -262,30 +289,6 @@ def _measure(ctx: Context, source: Source, settings: Pipeline, work: list[Work],
 def _history(ctx: Context, source: str) -> list[dict[str, Any]]:
     """The stats of the source's past runs, newest first."""
     return [past.stats for past in ledger.history(ctx.pool, source)]
-
-
-def _approvals(ctx: Context, request: SyncRequest) -> set[bytes]:
-    """The documents whose held deletions this request approves; exactly those that the named run listed."""
-    if request.approve is None:
-        return set()
-    held = {hold.doc_id for hold in deletions.open_holds(ctx.pool, request.source) if hold.run_id == request.approve}
-    if not held:
-        raise FixConfiguration(
-            f"approve {request.approve}: run {request.approve} of {request.source} holds no deletions; "
-            "`millrace status` names the run that does"
-        )
-    return held
-
-
-def _settle_holds(ctx: Context, request: SyncRequest, decisions: Decisions) -> None:
-    """Record an approval, and drop holds and unused approvals of documents that the source lists again."""
-    if request.approve is not None:
-        deletions.approve(ctx.pool, request.approve, request.approved_by or request.door)
-    missing = {entry.doc_id for entry in decisions.deletions}
-    held = {hold.doc_id for hold in deletions.open_holds(ctx.pool, request.source)}
-    held |= deletions.approved(ctx.pool, request.source)
-    if not request.prefix and not request.day:  # a narrowed listing says nothing about the rest
-        deletions.reappeared(ctx.pool, request.source, held - missing)
 
 
 def _bytes_by_format(work: list[Work]) -> Counter[str]:

@@ -7,14 +7,14 @@ red, after everything that is safe has been done.
 from __future__ import annotations
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.errors import FailRun, Held
+from pipelines.errors import FailRun, Held, Retry
 from pipelines.records import Accounting, ShardRef, State
-from pipelines.stages import plan
+from pipelines.stages import audit as source_audit
+from pipelines.stages.confirm import confirm
 from pipelines.stages.files import StageFiles
 from pipelines.store import audit, collect, deletions, ledger
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STAGES = ("prepare", "validate", "embed", "publish")
 SHOWN = 5
+SAMPLE = 5  # documents that a run reads again to compare their bytes; `millrace audit` reads more
 CACHE_DAYS = 30  # how long a vector is kept that no text needs
 
 
@@ -35,6 +36,7 @@ class _Sums:
     stats: Counter[str] = field(default_factory=Counter)
     formats: dict[str, Counter[str]] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # notes that say nothing against the run
     unaccounted: int = 0
     holders: set[int] = field(default_factory=set)  # the runs under whose number the held deletions are approved
 
@@ -47,9 +49,11 @@ def run(ctx: Context, run_id: int) -> Accounting:
         sums = _add_up(ctx, run_plan)
         _delete(ctx, run_plan, sums)
         _collect_garbage(ctx, sums)
-        findings = audit.audit(ctx.pool, opened.source)
+        changed = bool(sums.counts[State.LOADED] or sums.counts[State.DELETED])
+        findings = audit.audit(ctx.pool, opened.source, contents=changed or bool(run_plan["damages"]))
+        findings += _sampled(ctx, opened, sums, changed)
         notes = _notes(run_plan, sums, findings)
-        stats = _stats(opened, sums)
+        stats = _stats(opened, run_plan, sums)
         state = _state(run_plan, sums, findings)
         accounting = Accounting(
             run_id, opened.source, state, run_plan["listed"], dict(sums.counts), dict(sums.reasons), stats, notes
@@ -126,23 +130,24 @@ def _delete(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
         sums.holders = {hold.run_id for hold in deletions.open_holds(ctx.pool, source) if hold.doc_id in held}
     if not run_plan["delete"]:
         return
-    gone = _confirm_gone(ctx, run_plan)
-    outcome = deletions.delete(ctx.pool, run_id=run_id, fence=run_plan["fence"], doc_ids=gone)
+    confirmed = confirm(ctx, run_plan)
+    sums.gaps += confirmed.gaps()
+    outcome = deletions.delete(ctx.pool, run_id=run_id, fence=run_plan["fence"], doc_ids=confirmed.gone)
     sums.counts[State.DELETED] += len(outcome.deleted)
     sums.stats["deletions_superseded"] += len(run_plan["delete"]) - len(outcome.deleted)
 
 
-def _confirm_gone(ctx: Context, run_plan: dict[str, Any]) -> list[bytes]:
-    """Documents that are absent from the complete listing and, asked one by one, still gone or excluded."""
-    day = date.fromisoformat(run_plan["day"]) if run_plan["day"] else None
-    source = ctx.source(run_plan["source"], day)
-
-    def gone(entry: list[str]) -> bool:
-        return plan.left_out(ctx, source, run_plan["source"], entry[1]) or source.current_version(entry[1]) is None
-
-    with ThreadPoolExecutor(16, thread_name_prefix="confirm") as threads:
-        confirmed = list(threads.map(gone, run_plan["delete"]))
-    return [bytes.fromhex(entry[0]) for entry, yes in zip(run_plan["delete"], confirmed, strict=True) if yes]
+def _sampled(ctx: Context, opened: ledger.Run, sums: _Sums, changed: bool) -> list[audit.Finding]:
+    """Some documents compared with the source, which reads objects: after a change of the corpus, else once a day."""
+    if not changed and ledger.sampled_today(ctx.pool, opened.source):
+        return []
+    try:
+        found = source_audit.sampled(ctx, opened.source, SAMPLE, opened.fence)
+    except Retry as error:
+        sums.remarks.append(f"no sample was compared with the source: {error}")
+        return []
+    sums.stats["sampled"] = SAMPLE
+    return found
 
 
 def _collect_garbage(ctx: Context, sums: _Sums) -> None:
@@ -150,9 +155,10 @@ def _collect_garbage(ctx: Context, sums: _Sums) -> None:
         sums.stats["texts_collected"] += collect.collect(ctx.pool, cache_days=CACHE_DAYS).texts
 
 
-def _stats(opened: ledger.Run, sums: _Sums) -> dict[str, Any]:
+def _stats(opened: ledger.Run, run_plan: dict[str, Any], sums: _Sums) -> dict[str, Any]:
     return {
         **sums.stats,
+        **({"held_because": run_plan["held_because"]} if run_plan["held"] else {}),
         "formats": {fmt: dict(numbers) for fmt, numbers in sums.formats.items()},
         "seconds": round((datetime.now(UTC) - opened.started_at).total_seconds(), 1),
     }
@@ -171,13 +177,21 @@ def _notes(run_plan: dict[str, Any], sums: _Sums, findings: list[audit.Finding])
     if len(findings) > SHOWN:
         notes.append(f"audit: and {len(findings) - SHOWN} more findings; `millrace audit {run_plan['source']}` lists them")
     if run_plan["held"]:
-        commands = " and ".join(
-            f"`millrace sync {run_plan['source']} --approve {holder}`" for holder in sorted(sums.holders)
-        )
+        command = f"`millrace sync {run_plan['source']}"
+        approve = " and ".join(f"{command} --approve {holder}`" for holder in sorted(sums.holders))
+        reject = " and ".join(f"{command} --reject {holder}`" for holder in sorted(sums.holders))
         notes.append(
             f"{len(run_plan['held'])} deletions are held because {run_plan['held_because']}; everything else was done; "
-            f"approve exactly these with {commands} or the DAG's approve_held"
+            f"approve exactly these with {approve} or the DAG's approve_held, keep them served with {reject} or reject_held"
         )
+    if run_plan["kept"]:
+        notes.append(
+            f"{run_plan['kept']} documents that the source no longer has are kept, as decided; "
+            f"`millrace held {run_plan['source']}` lists them"
+        )
+    if run_plan["damages"]:
+        shown = ", ".join(run_plan["repairs"][:SHOWN])
+        notes.append(f"{run_plan['damages']} damages were found before the run and repaired by it: {shown}")
     if sums.stats["superseded"]:
         notes.append(f"{sums.stats['superseded']} documents were already written by a newer run")
-    return tuple(notes)
+    return (*notes, *sums.remarks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg.rows import class_row
@@ -33,13 +33,17 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A deletion that waits for a person."""
+    """A deletion out of proportion: it waits for a person (`decision` is None), or a person's decision about it stands."""
 
-    run_id: int
+    run_id: int  # the run whose number decides about it
     source: str
     doc_id: bytes
     uri: str
     since: datetime
+    why: str
+    decision: Literal["approved", "rejected"] | None
+    decided_by: str | None
+    decided_at: datetime | None
 
 
 def delete(pool: Pool, *, run_id: int, fence: int, doc_ids: Iterable[bytes], tenant: str = PUBLIC_TENANT) -> Deleted:
@@ -58,6 +62,8 @@ def delete(pool: Pool, *, run_id: int, fence: int, doc_ids: Iterable[bytes], ten
 def _delete_slice(pool: Pool, run_id: int, fence: int, doc_ids: Sequence[bytes], tenant: str) -> Deleted:
     values = {"tenant": tenant, "fence": fence, "doc_ids": list(doc_ids)}
     with connection(pool) as conn:
+        conn.execute(load("deletions")["lock_objects"], values)
+        # Again: while the locks were waited for, a publisher may have added an attachment, which the first look missed.
         rows = conn.execute(load("deletions")["lock_objects"], values).fetchall()
         newer = {doc_id for doc_id, _, _, at, asked, mine in rows if asked and at >= fence and not mine}
         left_alone = {(source, uri) for doc_id, source, uri, *_ in rows if doc_id in newer}
@@ -72,9 +78,10 @@ def _delete_slice(pool: Pool, run_id: int, fence: int, doc_ids: Sequence[bytes],
 
 
 def mark(conn: psycopg.Connection[Any], *, run_id: int, tenant: str, fence: int, doc_ids: Sequence[bytes]) -> None:
-    """Inside the caller's transaction: set locked rows to deleted, move their chunks to the past, close their quarantine."""
+    """Inside the caller's transaction: set locked rows to deleted, move their chunks to the past, close their quarantine
+    and holds."""
     values = {"run_id": run_id, "tenant": tenant, "fence": fence, "doc_ids": list(doc_ids)}
-    for name in ("mark_deleted", "retire_chunks", "resolve_quarantine"):
+    for name in ("mark_deleted", "retire_chunks", "resolve_quarantine", "close_holds"):
         conn.execute(load("deletions")[name], values)
 
 
@@ -91,35 +98,46 @@ def hold(
         "uris": [uri for _, uri in pairs],
     }
     with connection(pool) as conn:
+        conn.execute(load("deletions")["supersede_stale"], values)
         return conn.execute(load("deletions")["hold"], values).rowcount
+
+
+def standing(pool: Pool, source: str | None = None, *, tenant: str = PUBLIC_TENANT) -> list[Hold]:
+    """Deletions that wait, or were decided about and not carried out, by source, run, decision and uri.
+
+    Those of documents that were written since, or are deleted, are left out.
+    """
+    with connection(pool) as conn, conn.cursor(row_factory=class_row(Hold)) as cursor:
+        return cursor.execute(load("deletions")["standing"], {"tenant": tenant, "source": source}).fetchall()
 
 
 def open_holds(pool: Pool, source: str | None = None, *, tenant: str = PUBLIC_TENANT) -> list[Hold]:
     """What waits for a person, by source, run and uri."""
-    with connection(pool) as conn, conn.cursor(row_factory=class_row(Hold)) as cursor:
-        return cursor.execute(load("deletions")["open_holds"], {"tenant": tenant, "source": source}).fetchall()
+    return [hold for hold in standing(pool, source, tenant=tenant) if hold.decision is None]
 
 
 def approve(pool: Pool, run_id: int, by: str) -> int:
-    """Allow the deletions that this run holds; the next run carries them out. Returns how many."""
+    """Allow the deletions that this run holds, rejected ones too; the next run carries them out. Returns how many."""
     return _decide(pool, run_id, "approved", by)
 
 
 def reject(pool: Pool, run_id: int, by: str) -> int:
-    """Refuse the deletions that this run holds; the documents stay served. Returns how many."""
+    """Refuse the deletions that this run holds: the documents stay served and are not held again. Returns how many."""
     return _decide(pool, run_id, "rejected", by)
 
 
-def approved(pool: Pool, source: str, *, tenant: str = PUBLIC_TENANT) -> set[bytes]:
-    """Documents that a person allowed to delete and that nobody has written since they were held."""
+def was_approved(pool: Pool, source: str, run_id: int, *, tenant: str = PUBLIC_TENANT) -> bool:
+    """Whether deletions that this run held were ever approved."""
     with connection(pool) as conn:
-        rows = conn.execute(load("deletions")["approved"], {"tenant": tenant, "source": source})
-        return {doc_id for (doc_id,) in rows}
+        row = conn.execute(load("deletions")["was_approved"], {"tenant": tenant, "source": source, "run_id": run_id})
+        return bool(row.fetchall()[0][0])
 
 
 def reappeared(pool: Pool, source: str, doc_ids: Iterable[bytes], *, tenant: str = PUBLIC_TENANT) -> int:
-    """The source lists these again: their open holds and unused approvals are superseded. Returns how many."""
+    """The source lists these again: their holds and what was decided about them is superseded. Returns how many."""
     values = {"tenant": tenant, "source": source, "doc_ids": list(doc_ids)}
+    if not values["doc_ids"]:
+        return 0
     with connection(pool) as conn:
         return conn.execute(load("deletions")["reappeared"], values).rowcount
 

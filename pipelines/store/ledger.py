@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from pipelines.errors import FixConfiguration
 from pipelines.records import PUBLIC_TENANT
-from pipelines.store.database import Pool, connection, session_conninfo, translate
+from pipelines.store.database import Pool, connect, connection, translate
 from pipelines.store.sql import load
 
 T = TypeVar("T")
@@ -93,10 +93,12 @@ class SourceStatus:
     chunks: int = 0
     open_quarantine: int = 0
     held_deletions: int = 0
+    kept_deletions: int = 0  # documents that the source no longer has and that a person decided to keep
     running: int = 0
     last_run: int | None = None
     last_state: str | None = None
     last_success: datetime | None = None
+    configured: bool = True  # False: sources.yaml has no such source any more
 
 
 def start_run(
@@ -141,7 +143,7 @@ def leap(conn: psycopg.Connection[Any]) -> None:
 def sign_of_life(dsn: str, fence: int) -> psycopg.Connection[Any]:
     """A session that says "the run of this fence is alive" until it is closed or its process dies. Close it."""
     with translate():
-        conn = psycopg.connect(session_conninfo(dsn), autocommit=True)
+        conn = connect(dsn)
         conn.execute(load("ledger")["sign_of_life"], {"fence": fence})
     return conn
 
@@ -187,6 +189,13 @@ def history(pool: Pool, source: str, *, limit: int = 20, tenant: str = PUBLIC_TE
     """The newest finished runs that recorded stats, newest first: what estimates are made of."""
     with connection(pool) as conn, conn.cursor(row_factory=class_row(Run)) as cursor:
         return cursor.execute(load("ledger")["history"], {"tenant": tenant, "source": source, "limit": limit}).fetchall()
+
+
+def sampled_today(pool: Pool, source: str, *, tenant: str = PUBLIC_TENANT) -> bool:
+    """Whether a run of the last day compared some documents with the source."""
+    with connection(pool) as conn:
+        row = conn.execute(load("ledger")["sampled_today"], {"tenant": tenant, "source": source}).fetchone()
+        return bool(row and row[0])
 
 
 def known(pool: Pool, tenant: str, source: str, scope: str) -> list[Known]:

@@ -44,6 +44,17 @@ class Identity(Protocol):
     def max_tokens(self) -> int: ...
 
 
+class Stored(Protocol):
+    """What a space's table is made from."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def storage(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """One model version in one collection."""
@@ -157,13 +168,18 @@ def _create(
         space = cursor.execute(load("spaces")["insert_space"], values).fetchone()
     if space is None:
         raise RuntimeError(f"space of collection {collection} was not returned")
+    create_table(conn, space)
+    return space
+
+
+def create_table(conn: psycopg.Connection[Any], space: Stored) -> None:
+    """The empty table of a space, with its index."""
     parts = {
-        "table": space.table,
-        "type": sql.Identifier("public", storage),
+        "table": sql.Identifier("millrace", f"space_{space.id}"),
+        "type": sql.Identifier("public", space.storage),
         "dim": sql.Literal(space.dim),
-        "norm": sql.Identifier("public", NORMS[storage]),
-        "ops": sql.Identifier("public", OPERATORS[storage]),
+        "norm": sql.Identifier("public", NORMS[space.storage]),
+        "ops": sql.Identifier("public", OPERATORS[space.storage]),
     }
     for name in ("create_table", "create_index"):
         conn.execute(sql.SQL(load("spaces")[name]).format(**parts))
-    return space

@@ -37,7 +37,8 @@ Check the workers of queue `gpu` and pool `gpu`, then clear the task: it goes on
 Check space and connections, then clear the task. |
 | `settle` only | Documents are unaccounted for, the audit found a difference, or deletions are held. \
 Additions are served. | \
-Held: read the list in the log, then trigger with *Approve held deletions of run*. \
+Held: the log names the run; list it with `millrace held {name}`, then trigger with *Approve held deletions of run*, or \
+with *Reject held deletions of run* to keep the documents. \
 Otherwise trigger a new run: it repairs what differs. |
 | `settle` and others | settle is red because of them. | Start with the earliest red task. |
 
@@ -50,6 +51,7 @@ PARAMS = """\
 - *Full rescan*: read and compare every object, whatever its version says.
 - *Prefix*: only what starts with it below the source's root; deletions stay inside it too.
 - *Approve held deletions of run*: the run whose held deletions may proceed.
+- *Reject held deletions of run*: the run whose held documents stay served.
 """
 DAY = "- *Day*: which day a manual run syncs; it has no interval of its own.\n"
 

@@ -57,6 +57,15 @@ def sync_params(source: SourceConfig) -> dict[str, Param]:
             section="Decisions",
             description="The number of a Millrace run whose held deletions may proceed; its settle task names it.",
         ),
+        "reject_held": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Reject held deletions of run",
+            section="Decisions",
+            description="The number of a Millrace run whose held documents stay served; they are not held again until the "
+            "source lists them.",
+        ),
     }
     if source.dated:
         params["day"] = Param(
@@ -82,7 +91,8 @@ def sync_request(name: str, source: SourceConfig, context: Mapping[str, Any]) ->
         prefix=params["prefix"] or "",
         full_rescan=params["full_rescan"],
         approve=params["approve_held"],
-        approved_by=run.triggering_user_name or "" if params["approve_held"] else "",
+        reject=params["reject_held"],
+        decided_by=run.triggering_user_name or "" if params["approve_held"] or params["reject_held"] else "",
     )
 
 

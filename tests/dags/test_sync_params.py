@@ -45,6 +45,7 @@ def request(source: FolderSource, conf: dict[str, Any], run_type: str = "manual"
         ("prefix", "Überblick 2026/a..b/.hidden"),
         ("prefix", None),
         ("approve_held", 17),
+        ("reject_held", 17),
         ("day", "2026-02-28"),
         ("day", None),
     ],
@@ -68,6 +69,7 @@ def test_the_form_takes_what_it_describes(key, value):
         ("prefix", "a\nb"),
         ("prefix", "x" * 513),
         ("approve_held", 0),
+        ("reject_held", "all"),
         ("approve_held", "17"),
         ("approve_held", True),
         ("day", "2026-02-30"),
@@ -94,7 +96,7 @@ def test_every_field_has_title_description_and_section():
 def test_a_scheduled_run_covers_its_interval_and_asks_nothing():
     asked = request(DATED, {}, run_type="scheduled", user=None)
     assert asked.day == date(2026, 10, 5)
-    assert (asked.prefix, asked.full_rescan, asked.approve, asked.approved_by) == ("", False, None, "")
+    assert (asked.prefix, asked.full_rescan, asked.approve, asked.reject, asked.decided_by) == ("", False, None, None, "")
     assert (asked.source, asked.door, asked.external_id) == ("docs", "airflow", "r1")
     assert request(DATED, {"full_rescan": True}, run_type="backfill").full_rescan is True
     assert request(PLAIN, {}, run_type="scheduled").day is None
@@ -120,7 +122,9 @@ def test_an_unknown_key_is_refused_before_anything_is_read():
         request(PLAIN, {"day": "2026-10-01"})
 
 
-def test_an_approval_carries_who_gave_it():
+def test_a_decision_carries_who_took_it():
     approved = request(PLAIN, {"approve_held": 17})
-    assert (approved.approve, approved.approved_by) == (17, "ana")
-    assert request(PLAIN, {"prefix": "hr/"}).approved_by == ""
+    assert (approved.approve, approved.decided_by) == (17, "ana")
+    rejected = request(PLAIN, {"reject_held": 17})
+    assert (rejected.approve, rejected.reject, rejected.decided_by) == (None, 17, "ana")
+    assert request(PLAIN, {"prefix": "hr/"}).decided_by == ""

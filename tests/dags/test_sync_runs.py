@@ -236,10 +236,10 @@ def test_a_dry_run_that_cannot_list_is_red(engine):
 
 
 def test_the_form_reaches_the_engine(engine):
-    run("sync_sample", {"full_rescan": True, "prefix": "policies/", "approve_held": 12})
+    run("sync_sample", {"full_rescan": True, "prefix": "policies/", "approve_held": 12, "reject_held": 13})
     (asked,) = engine.requests
-    assert (asked.full_rescan, asked.prefix, asked.approve) == (True, "policies/", 12)
-    assert asked.approved_by
+    assert (asked.full_rescan, asked.prefix, asked.approve, asked.reject) == (True, "policies/", 12, 13)
+    assert asked.decided_by
 
 
 def test_a_manual_run_of_a_dated_source_needs_its_day(engine):

@@ -116,9 +116,14 @@ def test_held_deletions_exit_with_three_and_name_the_command(project: Path, mill
     assert planned.count("held file://") == 8
     held = millrace("sync", "docs")
     assert (held.code, held.err.count("\n")) == (3, 1)
-    command = held.err.split("`")[1].split()
-    assert command[:3] == ["millrace", "sync", "docs"]
-    assert "deleted 8" in millrace(*command[1:]).out
+    approve, reject = (text.split()[1:] for text in held.err.split("`")[1::2])
+    assert (approve[:3], reject[:3]) == (["sync", "docs", "--approve"], ["sync", "docs", "--reject"])
+    assert f"run {approve[3]} of docs" in millrace("held").out
+    assert millrace(*reject).code == 0
+    assert "rejected by cli:" in millrace("held", "docs").out
+    assert "8 documents are kept" in millrace("status").out
+    assert "deleted 8" in millrace(*approve).out
+    assert millrace("held", "--json").json == []
 
 
 def test_the_audit_exits_with_one_on_findings(project: Path, millrace: Millrace, dsn: str) -> None:
@@ -139,6 +144,8 @@ MISTAKES = [
     (("plan", "docs", "--day", "tomorrow"), 2, "is not a day"),
     (("sync", "docs", "--prefix", "../etc"), 2, "prefix"),
     (("sync", "docs", "--approve", "99"), 2, "holds no deletions"),
+    (("sync", "docs", "--reject", "99"), 2, "holds no deletions"),
+    (("held", "dogs"), 2, "did you mean 'docs'"),
     (("search", "x", "-k", "0"), 2, "k"),
     (("search", ""), 2, "empty"),
     (("search", "x", "--collection", "nowhere"), 2, "nowhere"),

@@ -1,16 +1,19 @@
--- name: vectors_of_space
-SELECT {id} AS space_id, tenant, text_sha, {norm}(embedding) AS norm FROM {table}
+-- name: snapshot
+-- Every statement of one audit sees the same instant, so what is being published meanwhile is no damage.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
--- name: vectors_of_none
-SELECT 0 AS space_id, ''::text AS tenant, ''::bytea AS text_sha, 0::float8 AS norm WHERE false
+-- name: memory
+-- Vectors are joined with their cached ones: 100,000 of 384 dimensions fit into this, twice.
+SELECT set_config('work_mem', '128MB', true)
 
 -- name: spaces
-SELECT id, storage FROM space WHERE state <> 'retired' ORDER BY id
+SELECT id, chunk_set, embedder_fingerprint, dim, storage, state,
+       to_regclass(format('millrace.space_%%s', id)) IS NOT NULL AS stored
+FROM space WHERE tenant = %(tenant)s AND state <> 'retired' ORDER BY id
 
--- name: audit
--- Every row is a damage; no row means that ledger, chunks, texts, vectors and runs agree.
+-- name: ledger
+-- Every row is a damage; no row means that documents, chunks, quarantine and runs agree.
 WITH
-vector AS MATERIALIZED ({vectors}),
 served AS MATERIALIZED (
     SELECT tenant, doc_id, chunk_set, count(*) AS chunks, min(ordinal) AS low, max(ordinal) AS high,
            sha256(string_agg(chunk_mark(ordinal, text_sha, char_start, char_end), ''::bytea ORDER BY ordinal)) AS digest
@@ -45,41 +48,35 @@ FROM doc d JOIN served s USING (tenant, doc_id, chunk_set)
 WHERE s.chunks = d.chunk_count AND s.digest IS DISTINCT FROM d.chunk_digest
 
 UNION ALL
-SELECT 'mixed_chunk_sets', d.doc_id, d.uri,
-       'served from chunk set ' || d.chunk_set || ', its collection from ' || a.chunk_set
-FROM doc d JOIN active a USING (tenant, collection)
-WHERE d.chunk_count > 0 AND d.chunk_set <> a.chunk_set
-
-UNION ALL
-SELECT 'missing_vectors', d.doc_id, d.uri, count(*) || ' chunks without a vector in space ' || a.id
-FROM doc d
-JOIN active a USING (tenant, collection)
-JOIN chunk c ON c.tenant = d.tenant AND c.chunk_set = a.chunk_set AND c.doc_id = d.doc_id
-LEFT JOIN vector v ON v.space_id = a.id AND v.tenant = c.tenant AND v.text_sha = c.text_sha
-WHERE v.text_sha IS NULL
-GROUP BY d.doc_id, d.uri, a.id
-
-UNION ALL
-SELECT 'vector_without_text', NULL, '', count(*) || ' vectors of space ' || v.space_id || ' without text'
-FROM vector v LEFT JOIN text t ON t.tenant = v.tenant AND t.text_sha = v.text_sha
-WHERE v.tenant = %(tenant)s AND t.text_sha IS NULL
-GROUP BY v.space_id
-
-UNION ALL
-SELECT 'bad_vector', NULL, '', 'text ' || encode(v.text_sha, 'hex') || ' in space ' || v.space_id || ' has length ' || v.norm
-FROM vector v JOIN space s ON s.id = v.space_id
-WHERE v.tenant = %(tenant)s AND NOT coalesce(CASE
-    WHEN s.normalised THEN v.norm BETWEEN 0.99 AND 1.01 ELSE v.norm > 0 AND v.norm < 'Infinity'::float8 END, false)
+SELECT 'mixed_chunk_sets', d.doc_id, d.uri, coalesce('served from chunk set ' || d.chunk_set || ', its collection '
+       || d.collection || ' from ' || a.chunk_set, 'its collection ' || d.collection || ' has no active space')
+FROM doc d LEFT JOIN active a USING (tenant, collection)
+WHERE d.chunk_count > 0 AND d.chunk_set IS DISTINCT FROM a.chunk_set
 
 UNION ALL
 SELECT 'no_chunks', d.doc_id, d.uri, d.state || ', ledger says ' || d.chunk_count || ' chunks, none found'
 FROM doc d LEFT JOIN served s USING (tenant, doc_id, chunk_set)
-WHERE d.chunk_count > 0 AND s.doc_id IS NULL
+WHERE (d.chunk_count > 0 OR d.loaded_version IS NOT NULL) AND s.doc_id IS NULL
 
 UNION ALL
-SELECT 'unserved_chunks', d.doc_id, d.uri, d.state || ' and not served, but has ' || s.chunks || ' chunks'
+SELECT 'unserved_chunks', d.doc_id, d.uri,
+       d.state || ', has ' || s.chunks || ' chunks in chunk set ' || s.chunk_set || ', which it is not served from'
 FROM doc d JOIN served s USING (tenant, doc_id)
-WHERE d.chunk_count = 0
+WHERE d.chunk_count = 0 OR s.chunk_set IS DISTINCT FROM d.chunk_set
+
+UNION ALL
+SELECT 'orphan_attachment', d.doc_id, d.uri, 'attachment ' || d.member || ' is ' || d.state || ', its object is '
+       || coalesce(p.state, 'not in the ledger')
+FROM doc d LEFT JOIN document p ON p.tenant = d.tenant AND p.doc_id = d.parent_doc_id
+WHERE d.member <> '' AND d.state <> 'deleted' AND coalesce(p.state, 'deleted') = 'deleted'
+  AND NOT (d.state = 'quarantined' AND d.parent_doc_id IS NULL)
+
+UNION ALL
+SELECT 'wrong_identity', d.doc_id, d.uri, 'the row''s key is not that of its source, address and attachment'
+FROM doc d
+WHERE d.state <> 'deleted' AND d.doc_id <> sha256(
+    int8send(octet_length(d.source)) || convert_to(d.source, 'UTF8') || int8send(octet_length(d.uri))
+    || convert_to(d.uri, 'UTF8') || int8send(octet_length(d.member)) || convert_to(d.member, 'UTF8'))
 
 UNION ALL
 SELECT 'quarantine_without_entry', d.doc_id, d.uri, 'in quarantine as ' || d.reason || ' without an open entry'
@@ -89,9 +86,28 @@ WHERE d.state = 'quarantined' AND NOT EXISTS (
     WHERE q.tenant = d.tenant AND q.source = d.source AND q.doc_id = d.doc_id AND q.resolved_at IS NULL)
 
 UNION ALL
+SELECT 'entry_without_quarantine', q.doc_id, q.uri, count(*) || ' open entries, the ledger says '
+       || coalesce(d.state, 'nothing')
+FROM quarantine q LEFT JOIN document d ON d.tenant = q.tenant AND d.doc_id = q.doc_id
+WHERE q.tenant = %(tenant)s AND (%(source)s::text IS NULL OR q.source = %(source)s) AND q.resolved_at IS NULL
+  AND d.state IS DISTINCT FROM 'quarantined'
+GROUP BY q.doc_id, q.uri, d.state
+
+UNION ALL
+SELECT 'attempts', d.doc_id, d.uri, d.attempts || ' failed tries of a document that is ' || d.state
+FROM doc d
+WHERE d.state <> 'quarantined' AND d.attempts <> 0
+
+UNION ALL
 SELECT 'run_missing', d.doc_id, d.uri, 'written by run ' || d.run_id || ', which is not in the ledger'
 FROM doc d LEFT JOIN run r ON r.id = d.run_id
 WHERE r.id IS NULL
+
+UNION ALL
+SELECT 'wrong_run', d.doc_id, d.uri, 'of ' || d.source || ' in ' || d.collection || ', written by run ' || r.id || ' of '
+       || r.source || ' in ' || r.collection
+FROM doc d JOIN run r ON r.id = d.run_id
+WHERE d.state <> 'deleted' AND (d.tenant, d.source, d.collection) IS DISTINCT FROM (r.tenant, r.source, r.collection)
 
 UNION ALL
 -- Deleted objects are known, not listed.
@@ -103,7 +119,84 @@ CROSS JOIN LATERAL (
 WHERE r.tenant = %(tenant)s AND (%(source)s::text IS NULL OR r.source = %(source)s)
   AND r.state = 'succeeded' AND r.listed IS DISTINCT FROM t.total
 
-ORDER BY 1, 3, 2
+UNION ALL
+-- The other direction: what the source's newest run listed is in the ledger. Judged only while nobody else has written.
+SELECT 'documents_missing', NULL, r.source,
+       'run ' || r.id || ' left ' || r.wanted || ' documents under ' || r.scope || ', the ledger has ' || p.present
+FROM (
+    SELECT DISTINCT ON (source) *, listed - coalesce((counts ->> 'excluded')::bigint, 0) AS wanted
+    FROM run
+    WHERE tenant = %(tenant)s AND (%(source)s::text IS NULL OR source = %(source)s)
+    ORDER BY source, id DESC
+) r
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE d.state <> 'deleted') AS present,
+           count(*) FILTER (WHERE d.run_id <> r.id AND d.fence > r.fence) AS later
+    FROM document d
+    WHERE d.tenant = r.tenant AND d.source = r.source AND d.member = '' AND d.uri ^@ r.scope
+) p
+WHERE r.state = 'succeeded' AND p.present < r.wanted AND p.later = 0
+
+-- name: wrong_vectors
+-- The vectors of one space that are not what the embedder gave for a stored text. The space was filled from the cache, so
+-- the two are equal; a cached vector beyond the storage type's range is told before it is converted.
+SELECT v.text_sha, CASE
+    WHEN t.text_sha IS NULL THEN 'vector_without_text'
+    WHEN {norm}(v.embedding) NOT BETWEEN 0.99 AND 1.01 THEN 'bad_vector'
+    ELSE 'altered_vector' END AS check_name
+FROM {table} v
+LEFT JOIN text t ON t.tenant = v.tenant AND t.text_sha = v.text_sha
+LEFT JOIN embedding_cache e
+  ON e.tenant = v.tenant AND e.embedder_fingerprint = {fingerprint} AND e.text_sha = v.text_sha
+WHERE v.tenant = %(tenant)s AND (t.text_sha IS NULL OR {norm}(v.embedding) NOT BETWEEN 0.99 AND 1.01 OR CASE
+    WHEN e.text_sha IS NULL THEN false
+    WHEN vector_dims(e.embedding) <> {dim} OR vector_norm(e.embedding) > 1.01 THEN true
+    ELSE e.embedding::{type} <> v.embedding END)
+
+-- name: vectors
+-- The wrong vectors of a space with every document that is served by them, and those of no document.
+WITH wrong AS ({wrong})
+SELECT w.check_name, d.doc_id, coalesce(d.uri, ''), count(*) || ' vectors of space ' || {id}
+       || CASE w.check_name WHEN 'vector_without_text' THEN ' belong to no text'
+          WHEN 'bad_vector' THEN ' are not of length 1' ELSE ' are not what the embedder gave' END
+FROM wrong w
+LEFT JOIN chunk c ON c.tenant = %(tenant)s AND c.chunk_set = {chunk_set} AND c.text_sha = w.text_sha
+LEFT JOIN document d ON d.tenant = c.tenant AND d.doc_id = c.doc_id
+WHERE %(source)s::text IS NULL OR d.source IS NULL OR d.source = %(source)s
+GROUP BY w.check_name, d.doc_id, d.uri
+
+-- name: missing_vectors
+SELECT 'missing_vectors', d.doc_id, d.uri, count(*) || ' chunks without a vector in space ' || {id}
+FROM document d
+JOIN space a ON a.tenant = d.tenant AND a.collection = d.collection AND a.id = {id}
+JOIN chunk c ON c.tenant = d.tenant AND c.chunk_set = a.chunk_set AND c.doc_id = d.doc_id
+WHERE d.tenant = %(tenant)s AND (%(source)s::text IS NULL OR d.source = %(source)s)
+  AND NOT EXISTS (SELECT FROM {table} v WHERE v.tenant = c.tenant AND v.text_sha = c.text_sha)
+GROUP BY d.doc_id, d.uri
+
+-- name: space_without_table
+SELECT 'space_without_table', NULL::bytea, '', 'the table of space ' || {id} || ' is gone'
+
+-- name: cached_vectors
+SELECT 'bad_cached_vector', NULL::bytea, '', count(*) || ' cached vectors of ' || embedder_fingerprint || ' are not of length 1'
+FROM embedding_cache
+WHERE tenant = %(tenant)s AND vector_norm(embedding) NOT BETWEEN 0.99 AND 1.01
+GROUP BY embedder_fingerprint
+
+-- name: altered_texts
+-- A text is stored by the digest of its length and its bytes (records.sha256).
+SELECT t.text_sha FROM text t
+WHERE t.tenant = %(tenant)s
+  AND t.text_sha <> sha256(int8send(octet_length(t.body)) || convert_to(t.body, 'UTF8'))
+
+-- name: texts
+WITH altered AS ({altered})
+SELECT 'altered_text', d.doc_id, coalesce(d.uri, ''), count(*) || ' texts are not those of their digest'
+FROM altered a
+LEFT JOIN chunk c ON c.tenant = %(tenant)s AND c.text_sha = a.text_sha
+LEFT JOIN document d ON d.tenant = c.tenant AND d.doc_id = c.doc_id
+WHERE %(source)s::text IS NULL OR d.source IS NULL OR d.source = %(source)s
+GROUP BY d.doc_id, d.uri
 
 -- name: final_state
 SELECT d.uri, d.member, c.ordinal, c.text_sha, vector_send(v.embedding::vector)
@@ -112,3 +205,10 @@ JOIN chunk c ON c.tenant = d.tenant AND c.chunk_set = d.chunk_set AND c.doc_id =
 LEFT JOIN {table} v ON v.tenant = c.tenant AND v.text_sha = c.text_sha
 WHERE d.tenant = %(tenant)s AND d.collection = %(collection)s
 ORDER BY d.uri COLLATE "C", d.member COLLATE "C", c.ordinal
+
+-- name: sample
+-- Whole objects whose loaded bytes the ledger claims to know, in an order that only the seed decides.
+SELECT d.doc_id, d.uri, d.source_version, d.bytes, d.content_sha, d.fence
+FROM document d
+WHERE d.tenant = %(tenant)s AND d.source = %(source)s AND d.member = '' AND d.state = 'loaded'
+ORDER BY sha256(d.doc_id || int8send(%(seed)s::bigint)) LIMIT %(count)s

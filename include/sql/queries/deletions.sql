@@ -3,12 +3,12 @@
 SELECT d.doc_id, d.source, d.uri, d.fence, d.doc_id = ANY(%(doc_ids)s) AS asked,
        d.fence = %(fence)s AND d.commit_token = commit_token(d.fence, d.doc_id, 'deleted') AS mine
 FROM document d
-WHERE d.tenant = %(tenant)s AND d.doc_id IN (
+WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(ARRAY(  -- found once, whatever the planner thinks of a table never analysed
     SELECT unnest(%(doc_ids)s::bytea[])
     UNION ALL
     SELECT m.doc_id FROM document o JOIN document m
       ON m.tenant = o.tenant AND m.source = o.source AND left(m.uri, 600) = left(o.uri, 600) AND m.uri = o.uri
-    WHERE o.tenant = %(tenant)s AND o.doc_id = ANY(%(doc_ids)s) AND o.member = '' AND m.member <> '')
+    WHERE o.tenant = %(tenant)s AND o.doc_id = ANY(%(doc_ids)s) AND o.member = '' AND m.member <> ''))
 ORDER BY d.doc_id
 FOR NO KEY UPDATE OF d
 
@@ -34,6 +34,18 @@ FROM gone g JOIN text t USING (tenant, text_sha)
 UPDATE quarantine SET resolved_at = clock_timestamp(), replay_at = NULL
 WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND resolved_at IS NULL
 
+-- name: close_holds
+-- Nothing is left to decide about a document that is deleted.
+UPDATE held_deletion SET decision = 'superseded', decided_at = clock_timestamp()
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND decision IS NULL
+
+-- name: supersede_stale
+-- The document was written since it was held: that hold was about another version, and this run holds it anew.
+UPDATE held_deletion h SET decision = 'superseded', decided_at = clock_timestamp()
+FROM document d, run r
+WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = ANY(%(doc_ids)s) AND h.decision IS NULL
+  AND h.run_id <> %(run_id)s AND d.tenant = h.tenant AND d.doc_id = h.doc_id AND r.id = h.run_id AND d.fence > r.fence
+
 -- name: hold
 -- A document that already waits keeps its first entry, so the run a person was told about stays the one to approve.
 INSERT INTO held_deletion (run_id, tenant, source, doc_id, uri)
@@ -44,29 +56,33 @@ WHERE NOT EXISTS (
     WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = w.doc_id AND h.decision IS NULL)
 ON CONFLICT DO NOTHING
 
--- name: open_holds
-SELECT h.run_id, h.source, h.doc_id, h.uri, r.started_at AS since
-FROM held_deletion h JOIN run r ON r.id = h.run_id
-WHERE h.tenant = %(tenant)s AND (%(source)s::text IS NULL OR h.source = %(source)s) AND h.decision IS NULL
-ORDER BY h.source, h.run_id, h.uri
-
--- name: decide
-UPDATE held_deletion SET decision = %(decision)s, decided_at = clock_timestamp(), decided_by = %(by)s
-WHERE run_id = %(run_id)s AND decision IS NULL
-
--- name: approved
--- An approval counts only while nobody has written the document since it was held.
-SELECT DISTINCT h.doc_id
+-- name: standing
+-- A hold and what was said about it count only while the document is there and nobody has written it since.
+SELECT h.run_id, h.source, h.doc_id, h.uri, r.started_at AS since, coalesce(r.stats ->> 'held_because', '') AS why,
+       h.decision, h.decided_by, h.decided_at
 FROM held_deletion h
 JOIN run r ON r.id = h.run_id
 JOIN document d ON d.tenant = h.tenant AND d.doc_id = h.doc_id
-WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.decision = 'approved' AND d.state <> 'deleted'
-  AND d.fence <= r.fence
+WHERE h.tenant = %(tenant)s AND (%(source)s::text IS NULL OR h.source = %(source)s)
+  AND h.decision IS DISTINCT FROM 'superseded' AND d.state <> 'deleted' AND d.fence <= r.fence
+ORDER BY h.source, h.run_id, h.decision, h.uri
+
+-- name: decide
+-- The same decision a second time keeps who took it first.
+UPDATE held_deletion h SET decision = %(decision)s, decided_at = clock_timestamp(), decided_by = %(by)s
+FROM document d, run r
+WHERE h.run_id = %(run_id)s AND h.decision IS DISTINCT FROM 'superseded' AND h.decision IS DISTINCT FROM %(decision)s
+  AND d.tenant = h.tenant AND d.doc_id = h.doc_id AND d.state <> 'deleted' AND r.id = h.run_id AND d.fence <= r.fence
+
+-- name: was_approved
+SELECT EXISTS (
+    SELECT FROM held_deletion
+    WHERE tenant = %(tenant)s AND source = %(source)s AND run_id = %(run_id)s AND decision = 'approved')
 
 -- name: reappeared
--- The object is listed again: neither an open hold nor an approval that was not carried out yet stands any longer.
+-- The object is listed again: no open hold and no decision that has had no effect on the row stands any longer.
 UPDATE held_deletion h SET decision = 'superseded', decided_at = clock_timestamp()
-FROM document d
+FROM document d, run r
 WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = ANY(%(doc_ids)s)
-  AND (h.decision IS NULL OR h.decision = 'approved')
-  AND d.tenant = h.tenant AND d.doc_id = h.doc_id AND d.state <> 'deleted'
+  AND h.decision IS DISTINCT FROM 'superseded'
+  AND d.tenant = h.tenant AND d.doc_id = h.doc_id AND d.state <> 'deleted' AND r.id = h.run_id AND d.fence <= r.fence

@@ -45,6 +45,12 @@ SELECT * FROM run
 WHERE tenant = %(tenant)s AND source = %(source)s AND state IN ('succeeded', 'held') AND stats <> '{}'
 ORDER BY id DESC LIMIT %(limit)s
 
+-- name: sampled_today
+SELECT EXISTS (
+    SELECT FROM run
+    WHERE tenant = %(tenant)s AND source = %(source)s AND finished_at > clock_timestamp() - interval '1 day'
+      AND stats ? 'sampled')
+
 -- name: known
 SELECT doc_id, uri, source_version, pipeline_fingerprint, state, reason, attempts, fence, loaded_version, chunk_count,
        content_sha
@@ -103,6 +109,11 @@ SELECT s.source, coalesce(d.loaded, 0) AS loaded, coalesce(d.quarantined, 0) AS 
         WHERE q.tenant = %(tenant)s AND q.source = s.source AND q.resolved_at IS NULL) AS open_quarantine,
        (SELECT count(*) FROM held_deletion h
         WHERE h.tenant = %(tenant)s AND h.source = s.source AND h.decision IS NULL) AS held_deletions,
+       (SELECT count(*) FROM held_deletion h
+        JOIN run r ON r.id = h.run_id
+        JOIN document k ON k.tenant = h.tenant AND k.doc_id = h.doc_id
+        WHERE h.tenant = %(tenant)s AND h.source = s.source AND h.decision = 'rejected' AND k.state <> 'deleted'
+          AND k.fence <= r.fence) AS kept_deletions,
        (SELECT count(*) FROM run r
         WHERE r.tenant = %(tenant)s AND r.source = s.source AND r.state = 'running') AS running,
        last.id AS last_run, last.state AS last_state,

@@ -12,7 +12,7 @@ from pipelines.context import Context
 from pipelines.errors import FailRun, FixConfiguration, Held, Retry
 from pipelines.records import Accounting, Reason, SyncRequest
 from pipelines.search.hybrid import Query
-from pipelines.stages import embed, plan, prepare, publish, settle, status, sync, validate
+from pipelines.stages import audit, embed, plan, prepare, publish, settle, status, sync, validate
 from pipelines.stages.search import run as search
 from pipelines.store import ledger
 from pipelines.store.audit import fingerprint
@@ -51,7 +51,7 @@ def test_every_object_ends_in_one_state_with_its_reason(ctx: Context, run: Run, 
     assert done.reasons == {"empty_text": 1, "malformed": 1, "excluded_pattern": 1, "type_unsupported": 1}
     assert done.changed
     assert any("six" in passage for passage in passages(ctx, "lock opens"))
-    assert not status.findings(ctx)
+    assert not audit.run(ctx)
 
 
 def test_a_second_run_finds_everything_unchanged_and_writes_nothing(ctx: Context, run: Run, folder: Path) -> None:
@@ -159,22 +159,25 @@ def test_replay_tries_the_very_same_bytes_again(ctx: Context, run: Run, folder: 
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "loaded"),
     [
-        "DELETE FROM chunk WHERE ordinal = 0 AND doc_id = (SELECT min(doc_id::text)::bytea FROM chunk)",
-        "DELETE FROM space_1 WHERE text_sha = (SELECT min(text_sha::text)::bytea FROM space_1)",
+        ("DELETE FROM chunk WHERE ordinal = 0 AND doc_id = (SELECT min(doc_id::text)::bytea FROM chunk)", 1),
+        # restored from the embedding cache, in place
+        ("DELETE FROM space_1 WHERE text_sha = (SELECT min(text_sha::text)::bytea FROM space_1)", 0),
     ],
 )
 def test_rows_that_vanish_behind_the_ledger_are_found_and_repaired(
-    ctx: Context, run: Run, folder: Path, damage: str
+    ctx: Context, run: Run, folder: Path, damage: str, loaded: int
 ) -> None:
     write(folder, **{f"d{index}_md": f"# Title {index}\n\nText number {index}." for index in range(5)})
     run()
     whole = fingerprint(ctx.pool, "knowledge")
     with ctx.pool.connection() as conn:
         assert conn.execute(damage.encode()).rowcount == 1
-    assert status.findings(ctx)
-    assert counts(run()) == {"loaded": 1, "unchanged": 4}
+    assert audit.run(ctx)
+    done = run()
+    assert (done.counts["loaded"], done.counts["unchanged"]) == (loaded, 5 - loaded)
+    assert "1 damages were found before the run" in done.notes[0]
     assert fingerprint(ctx.pool, "knowledge") == whole
 
 

@@ -12,6 +12,7 @@ from tests.integration.store.corpus import SOURCE, Corpus, Identity, doc
 pytestmark = pytest.mark.integration
 
 A = doc("mem://a").hex()
+OF_A0 = "WHERE text_sha = (SELECT text_sha FROM text WHERE body = 'a0')"
 OF_A = f"WHERE doc_id = '\\x{A}'"
 
 # check -> statements that plant it, and whether the finding names the document
@@ -47,11 +48,14 @@ DAMAGES = {
     "bad_vector zero": (
         [
             "ALTER TABLE {space} DROP CONSTRAINT {space}_embedding_check",
-            "UPDATE {space} SET embedding = '[0,0,0,0,0,0,0,0]'",
+            "UPDATE {space} SET embedding = '[0,0,0,0,0,0,0,0]' " + OF_A0,
         ],
-        False,
+        True,
     ),
-    "bad_vector length": (["UPDATE {space} SET embedding = embedding * '[2,2,2,2,2,2,2,2]'"], False),
+    "bad_vector length": (
+        ["UPDATE {space} SET embedding = embedding * '[2,2,2,2,2,2,2,2]' " + OF_A0],
+        True,
+    ),
     "no_chunks": ([f"DELETE FROM chunk {OF_A}"], True),
     "unserved_chunks": (
         [f"UPDATE document SET state = 'deleted', loaded_version = NULL, chunk_count = 0 {OF_A}"],
@@ -72,8 +76,8 @@ def healthy(corpus: Corpus) -> Corpus:
     corpus.reject("mem://d", Reason.NEEDS_OCR)
     corpus.load({"mem://e": ["e0"]})
     deletions.delete(corpus.pool, run_id=corpus.run.id, fence=corpus.fence(), doc_ids=[doc("mem://e")])
-    counts = {"loaded": 2, "quarantined": 2, "unchanged": 1, "excluded": 1, "deleted": 4}
-    ledger.finish_run(corpus.pool, corpus.run.id, "succeeded", listed=6, counts=counts)
+    counts = {"loaded": 2, "quarantined": 2, "unchanged": 0, "excluded": 1, "deleted": 4}
+    ledger.finish_run(corpus.pool, corpus.run.id, "succeeded", listed=5, counts=counts)
     return corpus
 
 

@@ -22,6 +22,10 @@ def later_run(corpus: Corpus) -> ledger.Run:
     return ledger.start_run(corpus.pool, source=SOURCE, collection="knowledge", door="cli", scope="mem://", fence=fence)
 
 
+def decided(corpus: Corpus, decision: str | None) -> set[bytes]:
+    return {hold.doc_id for hold in deletions.standing(corpus.pool, SOURCE) if hold.decision == decision}
+
+
 def test_a_deleted_object_takes_its_attachments_and_leaves_the_past(corpus: Corpus) -> None:
     corpus.load({"mem://m": ["mail"], ("mem://m", "x"): ["x"], "mem://n": ["stays"]})
     result = delete(corpus, "mem://m", "mem://unknown")
@@ -68,11 +72,11 @@ def test_held_deletions_wait_are_approved_and_then_carried_out_once(corpus: Corp
         (run.id, "mem://a"),
         (run.id, "mem://b"),
     ]
-    assert deletions.approved(corpus.pool, SOURCE) == set()
+    assert decided(corpus, "approved") == set()
     assert deletions.approve(corpus.pool, run.id, "ada") == 2
-    assert deletions.approved(corpus.pool, SOURCE) == {doc("mem://a"), doc("mem://b")}
+    assert decided(corpus, "approved") == {doc("mem://a"), doc("mem://b")}
     delete(corpus, "mem://a")
-    assert deletions.approved(corpus.pool, SOURCE) == {doc("mem://b")}
+    assert decided(corpus, "approved") == {doc("mem://b")}
     assert corpus.rows("SELECT DISTINCT decided_by FROM held_deletion") == [("ada",)]
 
 
@@ -82,28 +86,54 @@ def test_an_old_approval_does_not_reach_a_document_written_since(corpus: Corpus)
     deletions.hold(corpus.pool, run.id, SOURCE, [(doc("mem://a"), "mem://a")])
     deletions.approve(corpus.pool, run.id, "ada")
     corpus.load({"mem://a": ["a 2"]}, version="v2")
-    assert deletions.approved(corpus.pool, SOURCE) == set()
+    assert decided(corpus, "approved") == set()
 
 
-@pytest.mark.parametrize("approve_first", [False, True])
-def test_a_reappearing_object_supersedes_its_hold(corpus: Corpus, approve_first: bool) -> None:
+@pytest.mark.parametrize("first", [None, "approve", "reject"])
+def test_a_reappearing_object_ends_its_hold_and_what_was_decided(corpus: Corpus, first: str | None) -> None:
     corpus.load({"mem://a": ["a"], "mem://b": ["b"]})
     run = later_run(corpus)
     deletions.hold(corpus.pool, run.id, SOURCE, [(doc("mem://a"), "mem://a"), (doc("mem://b"), "mem://b")])
-    if approve_first:
-        deletions.approve(corpus.pool, run.id, "ada")
+    if first:
+        getattr(deletions, first)(corpus.pool, run.id, "ada")
     assert deletions.reappeared(corpus.pool, SOURCE, [doc("mem://a")]) == 1
-    deletions.approve(corpus.pool, run.id, "ada")
-    assert deletions.approved(corpus.pool, SOURCE) == {doc("mem://b")}
+    assert (deletions.approve(corpus.pool, run.id, "bob"), first == "approve") in [(1, False), (0, True)]
+    assert decided(corpus, "approved") == {doc("mem://b")}
 
 
-def test_rejected_deletions_are_closed_and_not_approved(corpus: Corpus) -> None:
+def test_a_decision_can_be_replaced_until_it_is_carried_out_and_keeps_who_took_it(corpus: Corpus) -> None:
     corpus.load({"mem://a": ["a"]})
     run = later_run(corpus)
     deletions.hold(corpus.pool, run.id, SOURCE, [(doc("mem://a"), "mem://a")])
     assert deletions.reject(corpus.pool, run.id, "ada") == 1
-    assert deletions.approve(corpus.pool, run.id, "bob") == 0
-    assert (deletions.open_holds(corpus.pool), deletions.approved(corpus.pool, SOURCE)) == ([], set())
+    assert deletions.reject(corpus.pool, run.id, "eve") == 0
+    assert (decided(corpus, None), decided(corpus, "rejected")) == (set(), {doc("mem://a")})
+    assert [status.kept_deletions for status in ledger.source_status(corpus.pool)] == [1]
+    assert corpus.rows("SELECT decided_by FROM held_deletion") == [("ada",)]
+    assert deletions.approve(corpus.pool, run.id, "bob") == 1
+    delete(corpus, "mem://a")
+    assert deletions.reject(corpus.pool, run.id, "eve") == 0
+    assert deletions.was_approved(corpus.pool, SOURCE, run.id)
+    assert corpus.rows("SELECT decision, decided_by FROM held_deletion") == [("approved", "bob")]
+
+
+def test_a_document_written_since_it_was_held_is_held_anew_by_the_next_run(corpus: Corpus) -> None:
+    corpus.load({"mem://a": ["a"]})
+    old = later_run(corpus)
+    deletions.hold(corpus.pool, old.id, SOURCE, [(doc("mem://a"), "mem://a")])
+    corpus.load({"mem://a": ["a 2"]}, version="v2")
+    assert deletions.approve(corpus.pool, old.id, "ada") == 0
+    new = later_run(corpus)
+    assert deletions.hold(corpus.pool, new.id, SOURCE, [(doc("mem://a"), "mem://a")]) == 1
+    assert [hold.run_id for hold in deletions.open_holds(corpus.pool)] == [new.id]
+
+
+def test_nothing_is_left_to_decide_about_a_deleted_document(corpus: Corpus) -> None:
+    corpus.load({"mem://a": ["a"]})
+    deletions.hold(corpus.pool, later_run(corpus).id, SOURCE, [(doc("mem://a"), "mem://a")])
+    delete(corpus, "mem://a")
+    assert corpus.rows("SELECT decision FROM held_deletion") == [("superseded",)]
+    assert [status.held_deletions for status in ledger.source_status(corpus.pool)] == [0]
 
 
 def test_the_collector_removes_what_no_chunk_uses_and_keeps_the_cache_for_its_days(corpus: Corpus) -> None:

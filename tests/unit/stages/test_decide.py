@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.config import DeleteGuard, Limits
 from pipelines.records import MAX_ATTEMPTS, TRANSIENT, RawObject, Reason, sha256
-from pipelines.stages.decide import Policy, Work, compare, guard_deletions, shards
+from pipelines.stages.decide import Decisions, DeletionVerdict, Policy, Said, Work, compare, guard_deletions, shards
 from pipelines.store.ledger import Known
 
 NOW = "fp-now"
@@ -127,32 +127,72 @@ def test_every_listed_object_ends_in_exactly_one_place(data: st.DataObject) -> N
 
 
 GUARD = DeleteGuard(max_documents=100, max_share=0.10, always_allowed=3)
+SILENT = Said()
+
+
+def guarded(
+    missing: int,
+    present: int,
+    listed: int,
+    excluded: int = 0,
+    root: str = "",
+    said: Said = SILENT,
+    guard: DeleteGuard = GUARD,
+) -> DeletionVerdict:
+    entries = [known(f"{index}.txt") for index in range(missing)]
+    decisions = Decisions(deletions=entries, listed=listed, excluded=Counter({"excluded_pattern": excluded}))
+    return guard_deletions(decisions, present, guard, said, root)
 
 
 @pytest.mark.parametrize(
-    ("deletions", "present", "listed", "held"),
+    ("missing", "present", "listed", "excluded", "held"),
     [
-        (3, 10, 7, False),  # few, whatever the share
-        (4, 10, 6, True),  # more than a tenth
-        (10, 100, 90, False),  # exactly a tenth
-        (101, 5000, 4899, True),  # more than the absolute limit
-        (1, 1, 0, True),  # an empty listing
-        (5000, 5000, 0, True),
+        (3, 10, 7, 0, False),  # few, whatever the share
+        (3, 4, 1, 0, False),  # the same
+        (4, 10, 6, 0, True),  # more than a tenth
+        (10, 100, 90, 0, False),  # exactly a tenth
+        (101, 5000, 4899, 0, True),  # more than the absolute limit
+        (1, 1, 0, 0, True),  # an empty listing
+        (5000, 5000, 0, 0, True),
+        (3, 3, 3, 3, True),  # nothing left but what a new pattern excludes
+        (1, 1, 1, 0, False),  # the only document was renamed
     ],
 )
-def test_the_breaker_holds_what_is_out_of_proportion(deletions: int, present: int, listed: int, held: bool) -> None:
-    entries = [known(f"{index}.txt") for index in range(deletions)]
-    verdict = guard_deletions(entries, present, listed, GUARD, frozenset())
-    assert (len(verdict.held), len(verdict.allowed)) == ((deletions, 0) if held else (0, deletions))
+def test_the_breaker_holds_what_is_out_of_proportion(
+    missing: int, present: int, listed: int, excluded: int, held: bool
+) -> None:
+    verdict = guarded(missing, present, listed, excluded)
+    assert (len(verdict.held), len(verdict.allowed)) == ((missing, 0) if held else (0, missing))
     assert bool(verdict.why) == held
 
 
-def test_an_approval_covers_exactly_the_approved_documents() -> None:
-    entries = [known(f"{index}.txt") for index in range(60)]
-    approved = {entry.doc_id for entry in entries[:40]}
-    verdict = guard_deletions(entries, 100, 40, GUARD, approved)
-    assert {entry.doc_id for entry in verdict.allowed} == approved
+@pytest.mark.parametrize(("listed", "held"), [(1, True), (2, True), (3, False)])
+def test_no_limit_lets_a_ten_times_smaller_listing_delete(listed: int, held: bool) -> None:
+    loose = DeleteGuard(max_documents=10**6, max_share=1.0, always_allowed=10**6)
+    assert bool(guarded(20 - listed, 20, listed, guard=loose).held) == held
+
+
+def test_documents_outside_the_root_are_never_few() -> None:
+    assert guarded(2, 10, 8).allowed
+    verdict = guarded(2, 10, 8, root="new/")
+    assert len(verdict.held) == verdict.outside == 2
+    assert verdict.why.endswith("2 of them lie outside the source's present root new/")
+    assert guarded(2, 100, 98, root="new/").outside == len(guarded(2, 100, 98, root="new/").allowed)
+
+
+def test_decisions_cover_exactly_their_documents() -> None:
+    ids = [known(f"{index}.txt").doc_id for index in range(60)]
+    verdict = guarded(60, 100, 40, said=Said(frozenset(ids[:30]), frozenset(ids[30:40])))
+    assert [entry.doc_id for entry in verdict.allowed] == ids[:30]
+    assert [entry.doc_id for entry in verdict.kept] == ids[30:40]
     assert len(verdict.held) == 20
+    assert guarded(60, 60, 0, said=Said(rejected=frozenset(ids))).held == (), "a person has spoken"
+
+
+def test_chunks_of_a_deleted_document_are_deleted_again_whatever_the_limits() -> None:
+    result = decide([], [known(f"{index}.txt", state="deleted") for index in range(50)], broken={"1.txt"})
+    assert (result.deletions, [entry.uri for entry in result.leftovers]) == ([], ["1.txt"])
+    assert guard_deletions(result, 0, GUARD, SILENT).allowed == tuple(result.leftovers)
 
 
 @pytest.mark.parametrize("seed", range(5))
