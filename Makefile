@@ -16,10 +16,10 @@ endif
 # What the environment was built from. Equal to the stamp inside it: nothing to do.
 STATE = $(if $(PYTHON),$(shell { $(PYTHON) -VV; cat requirements.txt pyproject.toml; pwd; } 2>/dev/null | cksum | tr ' ' '-'))
 
-.PHONY: help setup demo up down test lint bench lock clean
+.PHONY: help setup demo up down test lint bench bench-peers lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## create .venv from the lock; nothing when it is current
 	@if [ -z "$(PYTHON)" ]; then \
@@ -62,8 +62,15 @@ bench: setup ## one published figure: make bench NAME=freshness [ARGS=--quick]
 	@[ -n "$(NAME)" ] || { echo "make: which? make bench NAME=<one of: $$(cd bench && ls *.py | grep -v '^_' | sed 's/\.py$$//' | tr '\n' ' ')>" >&2; exit 1; }
 	@$(BIN)/python -m bench $(NAME) $(ARGS)
 
+bench-peers: ## .venv-peers: LangChain and LlamaIndex, which green_lie compares with
+	@if [ "$$(cat .venv-peers/.built 2>/dev/null)" != "$$(cksum < requirements-peers.txt)" ]; then \
+		rm -rf .venv-peers; "$(PYTHON)" -m venv .venv-peers; \
+		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-input -r requirements-peers.txt; \
+		cksum < requirements-peers.txt > .venv-peers/.built; \
+	fi
+
 lock: setup ## pin the requirements*.in files again
-	@for name in requirements requirements-scheduler requirements-api; do \
+	@for name in requirements requirements-scheduler requirements-api requirements-peers; do \
 		echo "$$name.txt"; \
 		$(BIN)/python -m piptools compile --quiet --strip-extras --no-annotate --no-header --no-emit-options \
 			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $(VENV)/$$name.txt $$name.in; \
@@ -71,5 +78,5 @@ lock: setup ## pin the requirements*.in files again
 		  grep -v '^#' $(VENV)/$$name.txt | sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > $$name.txt; done
 
 clean: down ## remove .millrace (all local data), caches and .venv
-	@rm -rf .millrace $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf .millrace $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
