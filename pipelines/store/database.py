@@ -1,17 +1,20 @@
 """The way into Postgres: the pool, the migrations and the one mapping of driver errors to `pipelines.errors`.
 
-Every connection sees `search_path = millrace, public`, has deadlines on statements and idle transactions, and notices a dead
-peer by keepalives. yoyo keeps its own tables in the schema `millrace_migrations`. Nothing here knows what the tables mean.
+Every connection sees `search_path = millrace, public`, commits durably whatever the server's default, has deadlines on
+statements and idle transactions, and notices a dead peer by keepalives. A peer that lives but is stuck answers those and
+overruns the server's own deadlines, so the client has one too. yoyo keeps its own tables in the schema
+`millrace_migrations`. Nothing here knows what the tables mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeVar
 
 import psycopg
 from pgvector.psycopg import register_vector
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 from psycopg.types import TypeInfo
@@ -21,14 +24,18 @@ from pipelines.errors import FailRun, FixConfiguration, MillraceError, Retry
 from pipelines.store.sql import SQL_FOLDER, load
 
 Pool = ConnectionPool[psycopg.Connection[TupleRow]]
+RV = TypeVar("RV")
 
 MIGRATIONS = SQL_FOLDER / "migrations"
 MIGRATION_SCHEMA = "millrace_migrations"
 # jit costs a tenth of a second on the first wide query and saves nothing at our sizes.
 SESSION = (
     "-c search_path=millrace,public -c statement_timeout=600s -c idle_in_transaction_session_timeout=120s "
-    "-c jit=off -c client_encoding=UTF8"
+    "-c synchronous_commit=on -c jit=off -c client_encoding=UTF8"
 )
+CHECK_SECONDS = 10.0  # for what costs a server nothing: a fresh connection's first questions, the pool's check
+POOL_SECONDS = 30.0  # until a connection is to be had
+GRACE_SECONDS = 30.0  # beyond statement_timeout, in which the server should have answered
 LINK = {
     "application_name": "millrace",
     "connect_timeout": "10",
@@ -39,6 +46,23 @@ LINK = {
     "tcp_user_timeout": "60000",
 }
 WRONG_LOGIN = ("password authentication failed", "no pg_hba.conf entry", "authentication failed", "no password supplied")
+
+
+class Patient(psycopg.Connection[TupleRow]):
+    """A connection that is closed when an answer takes longer than `patience` seconds (None: for ever)."""
+
+    patience: float | None = CHECK_SECONDS
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for the server's part of one operation. Raises OperationalError when it does not come in time."""
+        allowed = self.patience if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, allowed)
+        except psycopg.OperationalError as error:
+            if timeout is not None or type(error).__name__ != "_WaitTimeout":  # which is private
+                raise
+            self.pgconn.finish()  # an answer that still comes would be taken for the next one's
+            raise psycopg.OperationalError(f"the server has not answered for {allowed:g} s") from None
 
 
 def open_pool(dsn: str, size: int = 4) -> Pool:
@@ -54,13 +78,25 @@ def open_pool(dsn: str, size: int = 4) -> Pool:
             min_size=1,
             max_size=size,
             open=False,
+            connection_class=Patient,
             configure=_configure,
-            check=ConnectionPool.check_connection,
-            timeout=30,
+            check=_check,
+            timeout=POOL_SECONDS,
             name="millrace",
         )
         pool.open()
     return pool
+
+
+def connect(dsn: str) -> psycopg.Connection[TupleRow]:
+    """A connection beside the pool, in autocommit, with the pool's deadlines; the caller closes it and translates errors."""
+    conn = Patient.connect(session_conninfo(dsn), autocommit=True)
+    try:
+        _set_patience(conn)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
 
 
 def session_conninfo(dsn: str) -> str:
@@ -173,8 +209,25 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _configure(conn: psycopg.Connection[Any]) -> None:
-    """Teach the connection pgvector's types, once the extension is there."""
+def _configure(conn: psycopg.Connection[TupleRow]) -> None:
+    """Teach the connection pgvector's types, once the extension is there, and how long to wait for an answer."""
     if TypeInfo.fetch(conn, "vector") is not None:
         register_vector(conn)
+    _set_patience(conn)
     conn.commit()
+
+
+def _set_patience(conn: psycopg.Connection[TupleRow]) -> None:
+    assert isinstance(conn, Patient)
+    row = conn.execute(load("database")["statement_seconds"]).fetchone()
+    conn.patience = row[0] + GRACE_SECONDS if row and row[0] else None
+
+
+def _check(conn: psycopg.Connection[TupleRow]) -> None:
+    """Before the pool lends a connection: it must answer, and soon."""
+    assert isinstance(conn, Patient)
+    usual, conn.patience = conn.patience, CHECK_SECONDS
+    try:
+        ConnectionPool.check_connection(conn)
+    finally:
+        conn.patience = usual

@@ -9,3 +9,7 @@ SELECT pg_advisory_lock(hashtext('millrace.migrate'))
 
 -- name: migration_schema
 CREATE SCHEMA IF NOT EXISTS millrace_migrations
+
+-- name: statement_seconds
+-- How long the server lets a statement run; 0: for ever.
+SELECT extract(epoch FROM current_setting('statement_timeout')::interval)::float8
