@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pipelines.config import Connection
 from pipelines.connections import s3_client_arguments
 from pipelines.errors import FixConfiguration, MillraceError, Retry
 
+CONNECT_SECONDS, READ_SECONDS = 10, 30  # without an answer, or without a byte of it
 CONNECTIONS = 32  # sockets kept open; more reading threads than this would wait for each other
 
 _CREDENTIALS = "correct login, password and aws_session_token of the connection"
@@ -48,18 +50,12 @@ def client(connection: Connection) -> Any:
     """A thread-safe S3 client with bounded retries and timeouts. Raises FixConfiguration for an unusable connection."""
     import boto3
     import botocore.session
-    from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     arguments = s3_client_arguments(connection)
-    settings = Config(
-        retries={"mode": "standard", "total_max_attempts": 4},
-        connect_timeout=5,
-        read_timeout=60,
-        max_pool_connections=CONNECTIONS,
-        tcp_keepalive=True,
-    )
+    settings = _settings(connection)
     session = botocore.session.Session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     # botocore's parser tries several formats per date; a listing page holds a thousand.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
     try:
@@ -68,6 +64,46 @@ def client(connection: Connection) -> Any:
         raise FixConfiguration(
             f"connection {connection.conn_id!r}: {line(error)}; correct endpoint_url and region_name in its extra"
         ) from None
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """botocore's descriptions of its services, which take most of the time a client costs: read once."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
+
+
+def _settings(connection: Connection) -> Any:
+    """Timeouts and retries, overridden by `config_kwargs` of the connection's extra, as Airflow's aws connection has it."""
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    # Not the adaptive mode: one storm of 503 lowers its request rate for long after, to one in two seconds.
+    settings = Config(
+        retries={"mode": "standard", "total_max_attempts": 5},
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=CONNECTIONS,
+        tcp_keepalive=True,
+    )
+    try:
+        return settings.merge(Config(**(connection.extra.get("config_kwargs") or {})))
+    except (TypeError, ValueError, BotoCoreError) as error:
+        raise FixConfiguration(
+            f"connection {connection.conn_id!r}: config_kwargs of its extra: {line(error)}; see botocore.config.Config"
+        ) from None
+
+
+def errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What a call of the client can raise when the service fails, an answer that is no XML included.
+
+    `more` is for ValueError, which botocore lets through for a number or date that is none.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return (BotoCoreError, ClientError, ResponseParserError, *more)
 
 
 def _timestamp(value: Any) -> datetime:
@@ -107,13 +143,11 @@ def failure(error: Exception, where: str) -> MillraceError:
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turns every botocore error inside into Retry or FixConfiguration."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
+def translated(where: str, *more: type[Exception]) -> Iterator[None]:
+    """Turns every error of the client's calls inside, and of the classes in `more`, into Retry or FixConfiguration."""
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except errors(*more) as error:
         raise failure(error, where) from error
 
 

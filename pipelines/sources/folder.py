@@ -56,7 +56,7 @@ class Folder:
         """Every regular file whose path below the folder starts with `prefix`."""
         self._require_root()
         wanted = os.path.join(self._root, "") + prefix
-        pending = [self._root] if os.path.isdir(self._root) else []
+        pending = [self._root] if self._present() else []
         while pending:
             folders, files = _scan(pending.pop(), wanted)
             pending += folders
@@ -65,7 +65,7 @@ class Folder:
     def read(self, listed: RawObject, max_bytes: int) -> Content:
         """The bytes of a file that did not change while it was read."""
         for _ in range(TRIES):
-            with _denied_is_skipped(), self._opened(listed.uri) as file:
+            with _unreadable_is_skipped(), self._opened(listed.uri) as file:
                 if file is None:
                     raise SkipDocument(Reason.SOURCE_VANISHED, "deleted after it was listed")
                 content = _read_still(file, listed.uri, max_bytes)
@@ -76,8 +76,18 @@ class Folder:
     def current_version(self, uri: str) -> str | None:
         """The token as of now; None only when the folder is there and the file is not."""
         self._require_root()
-        with _denied_is_skipped(), self._opened(uri) as file:
+        with _unreadable_is_skipped(), self._opened(uri) as file:
             return None if file is None else _token(os.fstat(file))
+
+    def _present(self) -> bool:
+        """Whether the folder itself is there; a day's may not be. One that cannot be asked for raises."""
+        try:
+            return stat.S_ISDIR(os.stat(self._root).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            self._require_root()  # gone since it was there
+            return False
+        except OSError as error:
+            raise Retry(f"source {self.name!r}: {_printable(self._root)}: {error.strerror}; try again later") from error
 
     def _require_root(self) -> None:
         try:
@@ -163,12 +173,14 @@ def _wait_out_tick(info: os.stat_result) -> None:
 
 
 @contextmanager
-def _denied_is_skipped() -> Iterator[None]:
+def _unreadable_is_skipped() -> Iterator[None]:
     """One unreadable file must not hold up its siblings; it is tried again in every run."""
     try:
         yield
     except PermissionError:
         raise SkipDocument(Reason.DEPENDENCY_DOWN, "permission denied: allow this user to read it, or exclude it") from None
+    except OSError as error:  # such as a bad sector
+        raise SkipDocument(Reason.DEPENDENCY_DOWN, f"{error.strerror}: check the disk or mount, or exclude it") from error
 
 
 def _descend(root: str, parts: list[str]) -> int | None:

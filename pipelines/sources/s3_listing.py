@@ -1,8 +1,10 @@
 """A complete listing of a bucket's prefix, or an error: never a short one.
 
-S3 and what imitates it can end a listing early in several quiet ways (a truncated page without a token, a token served
-twice, a page with fewer keys than it declares). Deletions are decided from listings, so each page is checked before its keys
-are believed. One page is fetched ahead of the reader.
+S3 and what imitates it can end a listing early in several quiet ways (a truncated page without a token, a token or a page
+served twice, a page with fewer keys than it declares, a page of something that is no listing). Deletions are decided from
+listings, so each page is checked before its keys are believed. Order is not: some stores have another one, and it loses no
+key. One page is fetched ahead of the reader. A page that is missing with its token cannot be seen here; `stages/confirm.py`
+finds it when the documents it should have held turn out to be alive.
 """
 
 from __future__ import annotations
@@ -20,12 +22,19 @@ Fetch = Callable[[str | None], Page]  # continuation token -> the answer of list
 def entries(fetch: Fetch, prefix: str, where: str) -> Iterator[dict[str, Any]]:
     """Every object of the listing once, folder markers left out. Raises Retry when a page cannot be complete."""
     seen: set[str] = set()
+    last = ""  # a store may begin a page with the key that the one before ended with
     for page in _pages(fetch, prefix, where):
-        for entry in page:
-            key = entry["Key"]
-            if key not in seen and not (key.endswith("/") and not entry["Size"]):
-                seen.add(key)
-                yield entry
+        here = {entry["Key"]: entry for entry in page}
+        again = next((key for key in here if key in seen and key != last), None)
+        if again is not None:
+            raise _incomplete(where, f"a page holds {again!r} as an earlier one did, perhaps in place of another page")
+        yield from (entry for key, entry in here.items() if key not in seen and not _is_marker(entry))
+        seen |= here.keys()
+        last = page[-1]["Key"] if page else last
+
+
+def _is_marker(entry: dict[str, Any]) -> bool:
+    return bool(entry["Key"].endswith("/")) and not entry["Size"]
 
 
 def _pages(fetch: Fetch, prefix: str, where: str) -> Iterator[list[dict[str, Any]]]:
@@ -37,7 +46,7 @@ def _pages(fetch: Fetch, prefix: str, where: str) -> Iterator[list[dict[str, Any
             token = _next_token(page, tokens, where)
             if token:
                 pending = ahead.submit(fetch, token)
-            yield _checked(page, prefix, where)
+            yield checked(page, prefix, where)
             if not token:
                 return
 
@@ -56,14 +65,16 @@ def _next_token(page: Page, tokens: set[str], where: str) -> str | None:
     return token or None
 
 
-def _checked(page: Page, prefix: str, where: str) -> list[dict[str, Any]]:
+def checked(page: Page, prefix: str, where: str) -> list[dict[str, Any]]:
+    """The entries of one page. Raises Retry for a page that is not a whole answer about `prefix`."""
     found: list[dict[str, Any]] = page.get("Contents") or []
-    declared = page.get("KeyCount", len(found))
-    if declared != len(found):
-        raise _incomplete(where, f"a page declares {declared} keys and holds {len(found)}")
+    if "Name" not in page or "KeyCount" not in page:
+        raise _incomplete(where, "a page does not name its bucket or does not count its keys")
+    if page["KeyCount"] != len(found):
+        raise _incomplete(where, f"a page declares {page['KeyCount']} keys and holds {len(found)}")
     for entry in found:
-        if not entry.get("ETag") or "Size" not in entry:
-            raise _incomplete(where, f"key {entry.get('Key')!r} has no ETag or size")
+        if not entry.get("Key") or not entry.get("ETag") or "Size" not in entry:
+            raise _incomplete(where, f"key {entry.get('Key')!r} has no name, ETag or size")
         if not entry["Key"].startswith(prefix):
             raise _incomplete(where, f"key {entry['Key']!r} is outside prefix {prefix!r}")
     return found

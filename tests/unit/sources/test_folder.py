@@ -270,3 +270,31 @@ def test_reading_leaves_no_descriptor_open(tmp_path: Path) -> None:
         with pytest.raises(SkipDocument):
             source.read(listed, 0)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_days_folder_that_cannot_be_asked_for_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = FolderSource(kind="folder", path=f"{tmp_path}/{{{{ ds }}}}/in")
+    source = open_source("days", config, {}, date(2026, 1, 2))
+    assert list(source.list()) == []
+    real = os.stat
+
+    def stat(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if str(path).endswith("/in"):
+            raise OSError(116, "Stale file handle")
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(Retry, match="2026-01-02/in: Stale file handle"):
+        list(source.list())
+
+
+def test_a_file_on_a_bad_sector_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    source = Folder("docs", tmp_path)
+    listed = only(source)
+
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(module, "_read_still", broken)
+    assert reason(source, listed) is Reason.DEPENDENCY_DOWN

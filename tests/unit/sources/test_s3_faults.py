@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from botocore.exceptions import (
     ParamValidationError,
     ReadTimeoutError,
 )
+from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ from pipelines.config import Connection
 from pipelines.errors import FixConfiguration, MillraceError, Retry, SkipDocument
 from pipelines.records import RawObject, Reason
 from pipelines.sources import relative
-from pipelines.sources.s3 import S3
+from pipelines.sources.s3 import PATIENCE, S3
 
 Page = dict[str, Any]
 LISTED = RawObject("s3://bucket/k/a.txt", "tag1:5", 5)
@@ -44,7 +46,8 @@ def entry(key: str, size: int = 5) -> Page:
 
 
 def page(*keys: str, token: str | None = None, **changed: Any) -> Page:
-    made: Page = {"IsTruncated": token is not None, "KeyCount": len(keys), "Contents": [entry(key) for key in keys]}
+    made: Page = {"Name": "bucket", "IsTruncated": token is not None, "KeyCount": len(keys)}
+    made["Contents"] = [entry(key) for key in keys]
     if token:
         made["NextContinuationToken"] = token
     return made | changed
@@ -121,7 +124,10 @@ def test_an_empty_page_that_goes_on_is_not_the_end() -> None:
         (page("k/b", KeyCount=0), "declares 0 keys and holds 1"),
         (page("other/b"), "'other/b' is outside prefix 'k/'"),
         (page("k/b", token="1"), "'1' came twice"),
-        (page("k/b", Contents=[{"Key": "k/b", "Size": 1}]), "has no ETag"),
+        (page("k/b", Contents=[{"Key": "k/b", "Size": 1}]), "has no name, ETag or size"),
+        (page("k/b", Contents=[{"ETag": "t", "Size": 1}]), "has no name, ETag or size"),
+        ({key: value for key, value in page("k/b").items() if key != "Name"}, "does not name its bucket"),
+        ({key: value for key, value in page("k/b").items() if key != "KeyCount"}, "does not count its keys"),
         ({}, "whether it is the last"),
     ],
 )
@@ -131,6 +137,12 @@ def test_a_page_that_cannot_be_complete_fails_the_listing(bad: Page, said: str, 
     with pytest.raises(Retry, match="incomplete listing") as caught:
         list(source(Stub(list_objects_v2=pages)).list())
     assert said in one_line(caught.value)
+
+
+def test_a_page_that_repeats_an_earlier_ones_keys_may_stand_for_another() -> None:
+    pages = [page("k/a", "k/b", token="1"), page("k/a", "k/b", token="2"), page("k/c")]
+    with pytest.raises(Retry, match="'k/a' as an earlier one did"):
+        listed_names(Stub(list_objects_v2=pages))
 
 
 def test_a_failure_after_the_first_page_fails_the_listing() -> None:
@@ -159,7 +171,7 @@ def test_any_key_survives_its_address(keys: list[str]) -> None:
 
         def get_object(self, Key: str, **_: Any) -> Page:
             asked.append(Key)
-            return body(b"x")
+            return body(b"5byte", etag="tag-k/" + Key[2:])
 
     bucket = source(Store())
     found = list(bucket.list())
@@ -196,7 +208,7 @@ AGAIN = [
     ("failure", "said", "expected"), [(*one, FixConfiguration) for one in FIX] + [(*one, Retry) for one in AGAIN], ids=str
 )
 def test_failures_name_connection_bucket_and_remedy(failure: Exception, said: str, expected: type[MillraceError]) -> None:
-    dead = Stub(list_objects_v2=[failure], get_object=[failure], head_object=[failure])
+    dead = Stub(list_objects_v2=[failure] * 2, get_object=[failure], head_object=[failure])
     calls: list[Callable[[], object]] = [
         lambda: list(source(dead).list()),
         lambda: source(dead).current_version(LISTED.uri),
@@ -268,27 +280,82 @@ def test_a_broken_body_is_read_again_then_skipped(failure: BotoCoreError) -> Non
 
 
 def test_a_body_that_stops_coming_is_the_services_fault() -> None:
-    stalled = [{"Body": Breaking(ReadTimeoutError(endpoint_url="x")), "ContentLength": 5, "ETag": '"t"'} for _ in range(3)]
-    with pytest.raises(Retry, match="stopped answering"):
-        source(Stub(get_object=stalled)).read(LISTED, 100)
+    stalled = [
+        {"Body": Breaking(ReadTimeoutError(endpoint_url="x")), "ContentLength": 5, "ETag": '"tag1"'} for _ in range(3)
+    ]
+    with pytest.raises(Retry, match="SlowDown"):
+        source(Stub(get_object=stalled, list_objects_v2=[refused("SlowDown", 503)])).read(LISTED, 100)
 
 
-def test_too_large_is_told_from_the_header_without_reading() -> None:
-    unread = Breaking(AssertionError("the body was read"))
-    unread.parts = iter([AssertionError("the body was read")])
-    stub = Stub(get_object=[{"Body": unread, "ContentLength": 10**12, "ETag": '"t"'}])
-    assert reason(stub) is Reason.TOO_LARGE
+def test_an_object_that_the_service_cannot_deliver_holds_up_no_other_until_there_are_many() -> None:
+    failing = refused("InternalError", 500)
+    bucket = source(Stub(get_object=[failing] * 20, list_objects_v2=[page()] * 20))
+    for _ in range(PATIENCE):
+        with pytest.raises(SkipDocument) as caught:
+            bucket.read(LISTED, 100)
+        assert caught.value.reason is Reason.DEPENDENCY_DOWN
+    with pytest.raises(Retry, match="InternalError"):
+        bucket.read(LISTED, 100)
 
 
-def test_a_body_longer_than_its_header_is_cut_at_the_limit() -> None:
-    assert reason(Stub(get_object=[body(b"x" * 101, ContentLength=5)])) is Reason.TOO_LARGE
+def test_too_large_is_told_from_the_listing_and_not_from_one_answers_header() -> None:
+    assert reason(Stub(), 4) is Reason.TOO_LARGE
+    lying = [body(b"hello", ContentLength=10**12) for _ in range(3)]
+    assert source(Stub(get_object=lying)).read(LISTED, 100).data == b"hello"
 
 
-def test_an_object_counts_as_gone_only_while_its_bucket_answers() -> None:
+@pytest.mark.parametrize("data", [b"", b"hell", b"hello!", b"x" * 2000])
+def test_a_body_of_another_length_than_listed_is_never_believed(data: bytes) -> None:
+    assert reason(Stub(get_object=[body(data) for _ in range(3)])) is Reason.CHECKSUM_MISMATCH
+
+
+def test_an_answer_without_etag_or_with_another_is_never_believed() -> None:
+    assert reason(Stub(get_object=[{"Body": io.BytesIO(b"hello")} for _ in range(3)])) is Reason.CHECKSUM_MISMATCH
+    others = [body(b"hello", "tag2") for _ in range(3)]
+    heads = [{"ETag": '"tag1"', "ContentLength": 5}] * 3
+    assert reason(Stub(get_object=others, head_object=heads)) is Reason.SOURCE_CHANGED
+
+
+def test_an_etag_that_is_an_md5_is_compared_unless_another_key_encrypts_the_object() -> None:
+    etag = hashlib.md5(b"hello").hexdigest()
+    listed = RawObject(LISTED.uri, f"{etag}:5", 5)
+    wrong = [body(b"jello", etag) for _ in range(3)]
+    with pytest.raises(SkipDocument) as caught:
+        source(Stub(get_object=wrong)).read(listed, 100)
+    assert caught.value.reason is Reason.CHECKSUM_MISMATCH
+    for answer in (body(b"hello", etag), body(b"jello", etag, ServerSideEncryption="aws:kms")):
+        assert len(source(Stub(get_object=[answer])).read(listed, 100).data) == 5
+
+
+def test_an_object_counts_as_gone_only_while_its_bucket_answers_and_does_not_list_it() -> None:
     gone = refused("404", 404)
+    with pytest.raises(Retry, match="the listing holds it"):
+        source(Stub(head_object=[gone], list_objects_v2=[page("k/a.txt")])).current_version(LISTED.uri)
+    with pytest.raises(Retry, match="without ETag"):
+        source(Stub(head_object=[{}])).current_version(LISTED.uri)
+    for refusal in (refused("403", 403), refused("405", 405), refused("404", 500)):
+        with pytest.raises(MillraceError):
+            source(Stub(head_object=[refusal])).current_version(LISTED.uri)
     assert source(Stub(head_object=[gone], list_objects_v2=[page()])).current_version(LISTED.uri) is None
     with pytest.raises(FixConfiguration, match="NoSuchBucket"):
         source(Stub(head_object=[gone], list_objects_v2=[refused("NoSuchBucket", 404)])).current_version(LISTED.uri)
+
+
+@pytest.mark.parametrize("failure", [ValueError("invalid literal for int()"), ResponseParserError("invalid XML\nreceived")])
+def test_garbage_in_place_of_an_answer_is_the_services_fault(failure: Exception) -> None:
+    with pytest.raises(Retry, match="bucket 'bucket'") as caught:
+        list(source(Stub(list_objects_v2=[failure])).list())
+    one_line(caught.value)
+
+
+def test_the_connections_config_kwargs_override_timeouts_and_are_checked() -> None:
+    extra = {"endpoint_url": "http://127.0.0.1:9", "region_name": "eu-central-1", "config_kwargs": {"read_timeout": 7}}
+    connection = Connection(conn_id="c", conn_type="aws", login="x", password="y", extra=extra)
+    config = aws.client(connection).meta.config
+    assert (config.connect_timeout, config.read_timeout) == (10, 7)
+    wrong = connection.model_copy(update={"extra": {**extra, "config_kwargs": {"read_timeut": 7}}})
+    with pytest.raises(FixConfiguration, match="connection 'c': config_kwargs.*read_timeut"):
+        aws.client(wrong)
 
 
 def test_an_unusable_endpoint_is_named() -> None:
