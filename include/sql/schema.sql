@@ -85,6 +85,7 @@ CREATE TABLE millrace.document (
     bytes                bigint NOT NULL DEFAULT 0,
     source_modified      timestamptz,
     loaded_at            timestamptz,
+    members              integer CHECK (members >= 0),    -- attachments of the version served; null: not counted then
     PRIMARY KEY (tenant, doc_id),
     FOREIGN KEY (tenant, parent_doc_id) REFERENCES millrace.document (tenant, doc_id),
     CHECK ((state = 'quarantined') = (reason IS NOT NULL)),

@@ -44,11 +44,11 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
         outcomes = {"loaded": 0, "superseded": 0, "quarantined": 0}
         if families:
             _require_suites(ctx, shard)
-        members = [*prepared["members"], *validated["members"], *embedded["members"]]
-        present = frozenset(bytes.fromhex(row["doc_id"]) for row in members)
+        refused = [*prepared["members"], *validated["members"], *embedded["members"]]
+        members: list[dict[str, Any]] = []
         loaded: set[str] = set()
         for batch in _batches(families, ctx.settings.limits.publish_batch_documents):
-            outcome = _publish(ctx, shard, prepared, batch, chunks, present)
+            outcome = _publish(ctx, shard, prepared, batch, chunks, refused)
             loaded |= {doc_id.hex() for doc_id in outcome.loaded}
             members += _tally(ctx, shard, prepared, batch, outcome, outcomes)
             step.advance(len(batch))
@@ -89,7 +89,7 @@ def _publish(
     prepared: dict[str, Any],
     families: list[list[dict[str, Any]]],
     chunks: dict[str, list[dict[str, Any]]],
-    present: frozenset[bytes],
+    refused: list[dict[str, Any]],
 ) -> store.Outcome:
     run_plan = plan.manifest(ctx, shard)
     settings = pipeline(ctx, run_plan["collection"])
@@ -108,7 +108,9 @@ def _publish(
             space=space_of(ctx, settings),
             documents=tuple(_document(row, shard.source, run_plan["fingerprint"]) for row in documents),
             chunks=tuple(_chunk(row) for entry in documents for row in chunks[entry["doc_id"]]),
-            present=present | frozenset(versions),
+            refused=[
+                _refused(row, run_plan["fingerprint"]) for row in refused if bytes.fromhex(row["parent_doc_id"]) in versions
+            ],
         ),
         still_current,
     )
@@ -178,7 +180,7 @@ def _tally(
 
 
 def _quarantine_members(ctx: Context, shard: ShardRef, prepared: dict[str, Any], members: list[dict[str, Any]]) -> None:
-    """Attachments that failed at any stage, recorded now that their objects are in the ledger."""
+    """Attachments that the database rejected; one that a kill here loses is missed by the audit."""
     run_plan = plan.manifest(ctx, shard)
     quarantine.record(
         ctx.pool,
@@ -186,18 +188,19 @@ def _quarantine_members(ctx: Context, shard: ShardRef, prepared: dict[str, Any],
         fence=prepared["fence"],
         source=shard.source,
         collection=run_plan["collection"],
-        items=[
-            quarantine.Quarantined(
-                doc_id=bytes.fromhex(row["doc_id"]),
-                uri=row["uri"],
-                member=row["member"],
-                parent_doc_id=bytes.fromhex(row["parent_doc_id"]),
-                source_version=row["version"],
-                reason=Reason(row["reason"]),
-                detail=row["detail"],
-                pipeline_fingerprint=run_plan["fingerprint"],
-                stage=row["stage"],
-            )
-            for row in members
-        ],
+        items=[_refused(row, run_plan["fingerprint"]) for row in members],
+    )
+
+
+def _refused(row: dict[str, Any], fingerprint: str) -> quarantine.Quarantined:
+    return quarantine.Quarantined(
+        doc_id=bytes.fromhex(row["doc_id"]),
+        uri=row["uri"],
+        member=row["member"],
+        parent_doc_id=bytes.fromhex(row["parent_doc_id"]),
+        source_version=row["version"],
+        reason=Reason(row["reason"]),
+        detail=row["detail"],
+        pipeline_fingerprint=fingerprint,
+        stage=row["stage"],
     )

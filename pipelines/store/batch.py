@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipelines.store.quarantine import Quarantined
 from pipelines.store.spaces import Space
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class ChunkRow(NamedTuple):
 class Batch:
     """Documents published in one transaction, all of one attempt (`fence`), into the active space of a collection.
 
-    An object's own document and its attachments belong into one batch. `present` names every attachment that the objects
-    still have, also those in quarantine; attachments of these objects that are not named are deleted.
+    An object's own document and its attachments belong into one batch. `refused` are the attachments of its objects that
+    could not be prepared: they enter quarantine with their object. Attachments that are in neither are deleted.
     """
 
     run_id: int
@@ -69,7 +70,7 @@ class Batch:
     space: Space
     documents: Sequence[DocumentRow]
     chunks: Sequence[ChunkRow] | pa.Table
-    present: Set[bytes] = frozenset()
+    refused: Sequence[Quarantined] = ()
 
     @property
     def tenant(self) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from pipelines.errors import Retry
-from pipelines.store import deletions
+from pipelines.store import deletions, quarantine
 from pipelines.store.batch import (
     Batch,
     ChunkRow,
@@ -37,13 +36,14 @@ from pipelines.store.sql import load
 
 Connection = psycopg.Connection[Any]
 Chunks = dict[bytes, list[ChunkRow]]
+Members = dict[bytes, set[bytes]]
 
 PARTS = 8  # into which a refused batch is divided: fewer repetitions than by halving
 ATTEMPTS = 6
 FIRST_PAUSE = 0.05  # seconds, doubled with each attempt: 1.6 s in all
 DOCUMENT_TYPES = (
     *("bytea", "text", "text", "text", "bytea", "text", "text", "bytea", "text", "text", "text", "jsonb", "text[]"),
-    *("int8", "timestamptz", "int4", "bytea", "int8"),
+    *("int8", "timestamptz", "int4", "int4", "bytea", "int8"),
 )
 CHUNK_TYPES = ("bytea", "int4", "bytea", "text", "text[]", "int4", "int4", "int4", "text", "text")
 
@@ -62,8 +62,17 @@ def publish(pool: Pool, batch: Batch, recheck: Recheck) -> Outcome:
     documents = sorted(batch.documents, key=lambda row: (row.parent_doc_id is not None, row.doc_id))
     if len({row.doc_id for row in documents}) != len(documents):
         raise ValueError("a document is in the batch twice")
-    present = set(batch.present) | {row.doc_id for row in documents if row.member}
-    return _Publisher(pool, batch, recheck, chunks, present).load(documents)
+    return _Publisher(pool, batch, recheck, chunks, _members(batch)).load(documents)
+
+
+def _members(batch: Batch) -> Members:
+    """The attachments of each object, by its doc_id."""
+    members: Members = {}
+    pairs = [(row.parent_doc_id, row.doc_id) for row in batch.documents]
+    for parent, doc_id in (*pairs, *((item.parent_doc_id, item.doc_id) for item in batch.refused)):
+        if parent is not None:
+            members.setdefault(parent, set()).add(doc_id)
+    return members
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class _Publisher:
     batch: Batch
     recheck: Recheck
     chunks: Chunks
-    present: AbstractSet[bytes]
+    members: Members
 
     def load(self, documents: Sequence[DocumentRow]) -> Outcome:
         """Load all, or divide until the refused documents stand alone."""
@@ -145,7 +154,8 @@ class _Publisher:
         """
         ids = {row.doc_id for row in documents}
         objects = {row.parent_doc_id for row in documents if row.parent_doc_id}
-        names = {**self._names(), "doc_ids": list(ids | objects)}
+        members = set().union(*(self.members.get(doc_id, ()) for doc_id in ids))
+        names = {**self._names(), "doc_ids": list(ids | objects | members)}
         locked = conn.execute(load("publish")["lock_documents"], names).fetchall()
         seen = {doc_id: fence for doc_id, fence, *_ in locked}
         done = {doc_id for doc_id, _, mine, _ in locked if mine}
@@ -155,9 +165,9 @@ class _Publisher:
         conflicts = sorted(moved - done - refused - superseded)
         if conflicts:
             superseded |= set(conflicts) - self.recheck(conflicts)
-        others = superseded | refused | (objects - ids - done)  # objects that do not stand in this attempt's version, or were rejected
+        others = superseded | refused | (objects - ids - done)  # objects that do not stand in this attempt's version
         superseded |= {row.doc_id for row in documents if row.parent_doc_id in others} - refused
-        again = tuple(RejectedRow(doc_id, "22000", "refused before by this very attempt") for doc_id in sorted(refused & ids))
+        again = tuple(RejectedRow(doc_id, "22000", "refused by this attempt before") for doc_id in sorted(refused & ids))
         return Outcome(frozenset(done & ids), frozenset(superseded & ids), again), seen
 
     def _write(self, conn: Connection, documents: Sequence[DocumentRow], seen: dict[bytes, int]) -> Outcome:
@@ -173,6 +183,7 @@ class _Publisher:
         self._require_vectors(conn)
         gone = self._delete_members(conn)
         conn.execute(queries["resolve_quarantine"], names)
+        self._quarantine_members(conn, documents)
         conn.execute(queries["supersede_holds"], names)
         return Outcome(
             loaded=frozenset(row.doc_id for row in documents),
@@ -188,7 +199,9 @@ class _Publisher:
         queries = load("publish")
         conn.execute(queries["stage_documents"])
         conn.execute(queries["stage_chunks"])
-        rows = ((*_fields(row, self.chunks.get(row.doc_id, ())), seen.get(row.doc_id)) for row in documents)
+        rows = (
+            (*_fields(row, self._of(row), len(self.members.get(row.doc_id, ()))), seen.get(row.doc_id)) for row in documents
+        )
         _copy(conn, queries["copy_documents"], DOCUMENT_TYPES, rows)
         chunks = [chunk._replace(heading_path=list(chunk.heading_path)) for row in documents for chunk in self._of(row)]
         _copy(conn, queries["copy_chunks"], CHUNK_TYPES, chunks)
@@ -201,11 +214,19 @@ class _Publisher:
             raise Retry(f"publish: {row[0]} texts have no vector in space {self.batch.space.id}; embed the shard again")
 
     def _delete_members(self, conn: Connection) -> list[bytes]:
-        values = {**self._names(), "present": list(self.present)}
+        values = {**self._names(), "present": list(set().union(*self.members.values()))}
         gone = [doc_id for (doc_id,) in conn.execute(load("publish")["vanished_members"], values)]
         if gone:
             deletions.mark(conn, run_id=self.batch.run_id, tenant=self.batch.tenant, fence=self.batch.fence, doc_ids=gone)
         return gone
+
+    def _quarantine_members(self, conn: Connection, documents: Sequence[DocumentRow]) -> None:
+        """The refused attachments of these objects, in the same transaction: a kill in between would lose them unseen."""
+        sources = {row.doc_id: row.source for row in documents}
+        items = [item for item in self.batch.refused if item.parent_doc_id in sources]
+        if items:
+            names = {"source": sources[items[0].parent_doc_id or b""], "doc_ids": [item.doc_id for item in items]}
+            quarantine.enter(conn, {**self._names(), **names}, items)
 
     def _of(self, row: DocumentRow) -> Sequence[ChunkRow]:
         return self.chunks.get(row.doc_id, ())
@@ -247,11 +268,11 @@ def _rejected(document: DocumentRow, error: BaseException, chunk: str) -> Reject
     return RejectedRow(document.doc_id, state or "22000", f"{chunk}: {why}" if chunk else why)
 
 
-def _fields(row: DocumentRow, chunks: Sequence[ChunkRow]) -> tuple[Any, ...]:
+def _fields(row: DocumentRow, chunks: Sequence[ChunkRow], members: int) -> tuple[Any, ...]:
     return (
         *(row.doc_id, row.source, row.uri, row.member, row.parent_doc_id, row.source_version, row.pipeline_fingerprint),
         *(row.content_sha, row.title, row.media_type, row.lang, Jsonb(dict(row.metadata)), list(row.warnings), row.bytes),
-        *(row.source_modified, len(chunks), chunk_digest(chunks)),
+        *(row.source_modified, members, len(chunks), chunk_digest(chunks)),
     )
 
 

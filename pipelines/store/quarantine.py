@@ -87,7 +87,7 @@ def record(
         rows = conn.execute(load("quarantine")["lock_documents"], names).fetchall()
         mine = {doc_id for doc_id, _, is_mine in rows if is_mine}
         newer = {doc_id for doc_id, at, _ in rows if at >= fence}
-        written = _write(conn, names, [item for item in items if item.doc_id not in newer])
+        written = enter(conn, names, [item for item in items if item.doc_id not in newer])
     return Recorded(frozenset(mine | written), frozenset(ids) - mine - written)
 
 
@@ -121,7 +121,11 @@ def replayable(pool: Pool, source: str, *, tenant: str = PUBLIC_TENANT) -> set[b
         return {document_id(source, uri) for (uri,) in rows}
 
 
-def _write(conn: psycopg.Connection[Any], names: dict[str, Any], items: Sequence[Quarantined]) -> set[bytes]:
+def enter(conn: psycopg.Connection[Any], names: dict[str, Any], items: Sequence[Quarantined]) -> set[bytes]:
+    """Inside the caller's transaction: enter documents whose rows it has locked; returns those older than its fence.
+
+    `names` holds tenant, fence, run_id, collection, source and the `doc_ids` of the items.
+    """
     queries, values = load("quarantine"), {**names, **_columns(items), "uncharged": [reason.value for reason in UNCHARGED]}
     written = {doc_id for doc_id, _ in conn.execute(queries["mark_quarantined"], values)}
     conn.execute(queries["forget_replay"], {**names, "doc_ids": list(written)})

@@ -72,6 +72,14 @@ WHERE d.member <> '' AND d.state <> 'deleted' AND coalesce(p.state, 'deleted') =
   AND NOT (d.state = 'quarantined' AND d.parent_doc_id IS NULL)
 
 UNION ALL
+SELECT 'attachments', d.doc_id, d.uri, 'ledger says ' || d.members || ' attachments, found ' || m.found
+FROM doc d
+CROSS JOIN LATERAL (
+    SELECT count(*) AS found FROM document m
+    WHERE m.tenant = d.tenant AND m.parent_doc_id = d.doc_id AND m.state <> 'deleted') m
+WHERE d.loaded_version IS NOT NULL AND d.member = '' AND d.members <> m.found
+
+UNION ALL
 SELECT 'wrong_identity', d.doc_id, d.uri, 'the row''s key is not that of its source, address and attachment'
 FROM doc d
 WHERE d.state <> 'deleted' AND d.doc_id <> sha256(

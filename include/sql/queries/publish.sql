@@ -17,7 +17,7 @@ FOR NO KEY UPDATE
 -- name: stage_documents
 CREATE TEMP TABLE staged_document ON COMMIT DROP AS
 SELECT doc_id, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha, title, media_type,
-       lang, metadata, warnings, bytes, source_modified, chunk_count, chunk_digest, fence AS seen
+       lang, metadata, warnings, bytes, source_modified, members, chunk_count, chunk_digest, fence AS seen
 FROM document WITH NO DATA
 
 -- name: stage_chunks
@@ -39,12 +39,12 @@ ANALYZE staged_document, staged_chunk
 INSERT INTO document AS d (
     tenant, doc_id, collection, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha,
     state, reason, attempts, fence, commit_token, run_id, loaded_version, chunk_set, chunk_count, chunk_digest,
-    title, media_type, lang, metadata, warnings, bytes, source_modified, loaded_at)
+    title, media_type, lang, metadata, warnings, bytes, source_modified, members, loaded_at)
 SELECT %(tenant)s, s.doc_id, %(collection)s, s.source, s.uri, s.member, s.parent_doc_id, s.source_version,
        s.pipeline_fingerprint, s.content_sha, 'loaded', NULL, 0, %(fence)s::bigint,
        commit_token(%(fence)s::bigint, s.doc_id, 'loaded'), %(run_id)s, s.source_version, %(chunk_set)s::integer,
        s.chunk_count, s.chunk_digest, s.title, s.media_type, s.lang, s.metadata, s.warnings, s.bytes, s.source_modified,
-       clock_timestamp()
+       s.members, clock_timestamp()
 FROM staged_document s
 ORDER BY s.doc_id
 ON CONFLICT (tenant, doc_id) DO UPDATE SET
@@ -55,7 +55,8 @@ ON CONFLICT (tenant, doc_id) DO UPDATE SET
     run_id = EXCLUDED.run_id, loaded_version = EXCLUDED.loaded_version, chunk_set = EXCLUDED.chunk_set,
     chunk_count = EXCLUDED.chunk_count, chunk_digest = EXCLUDED.chunk_digest, title = EXCLUDED.title,
     media_type = EXCLUDED.media_type, lang = EXCLUDED.lang, metadata = EXCLUDED.metadata, warnings = EXCLUDED.warnings,
-    bytes = EXCLUDED.bytes, source_modified = EXCLUDED.source_modified, loaded_at = EXCLUDED.loaded_at
+    bytes = EXCLUDED.bytes, source_modified = EXCLUDED.source_modified, members = EXCLUDED.members,
+    loaded_at = EXCLUDED.loaded_at
 WHERE d.fence < EXCLUDED.fence
   AND d.fence = (SELECT s.seen FROM staged_document s WHERE s.doc_id = EXCLUDED.doc_id)
 

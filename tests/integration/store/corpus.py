@@ -104,13 +104,13 @@ class Corpus:
         fence: int,
         version: str = "v1",
         expected: int | None = None,
-        present: frozenset[bytes] = frozenset(),
+        refused: Sequence[Quarantined] = (),
     ) -> Batch:
         documents = [self.row(key, version, expected) for key in texts]
         chunks = [
             chunk for row, parts in zip(documents, texts.values(), strict=True) for chunk in chunk_rows(row.doc_id, parts)
         ]
-        return Batch(self.run.id, fence, self.space, documents, chunks, present)
+        return Batch(self.run.id, fence, self.space, documents, chunks, refused)
 
     def load(self, texts: Texts, version: str = "v1") -> Outcome:
         """Embed and publish with a new fence, knowing the ledger as it is."""

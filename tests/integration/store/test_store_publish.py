@@ -12,10 +12,11 @@ import pytest
 from psycopg import sql
 
 from pipelines.errors import Retry
-from pipelines.records import sha256
+from pipelines.records import Reason, sha256
 from pipelines.store import audit, vectors
 from pipelines.store.batch import Batch, ChunkRow, chunk_digest
 from pipelines.store.publish import publish
+from pipelines.store.quarantine import Quarantined
 from tests.integration.store.corpus import Corpus, chunk_rows, doc, everything, nothing, unit_vectors
 
 pytestmark = pytest.mark.integration
@@ -181,19 +182,53 @@ def test_an_attachment_without_its_object_does_not_stand(corpus: Corpus) -> None
     assert (set(outcome.loaded), set(outcome.superseded)) == ({doc(names[0])}, {doc(names[1])})
 
 
+def refused(member: str) -> Quarantined:
+    return Quarantined(
+        doc_id=doc("mem://m", member),
+        uri="mem://m",
+        member=member,
+        parent_doc_id=doc("mem://m"),
+        source_version="v2",
+        pipeline_fingerprint="p",
+        stage="prepare",
+        reason=Reason.EMPTY_TEXT,
+    )
+
+
+def test_a_refused_attachment_enters_quarantine_with_its_object_or_not_at_all(corpus: Corpus) -> None:
+    """A kill between the two would lose it: its object is loaded, so nothing would ever look at it again."""
+    corpus.embed(["mail"])
+    batch = corpus.batch({"mem://m": ["mail"]}, fence=corpus.fence(), refused=[refused("new.txt")])
+    publish(corpus.pool, batch, everything)
+    rows = corpus.rows("SELECT member, state, members, xmin::text FROM document ORDER BY member")
+    assert [row[:3] for row in rows] == [("", "loaded", 1), ("new.txt", "quarantined", None)]
+    assert rows[0][3] == rows[1][3], "one transaction"
+    assert audit.audit(corpus.pool) == []
+
+
+def test_an_attachment_whose_row_is_lost_is_missed(corpus: Corpus) -> None:
+    corpus.load({"mem://m": ["mail"], ("mem://m", "x.txt"): ["x"]})
+    with corpus.pool.connection() as conn:
+        conn.execute("DELETE FROM chunk WHERE doc_id = %s", [doc("mem://m", "x.txt")])
+        conn.execute("DELETE FROM document WHERE doc_id = %s", [doc("mem://m", "x.txt")])
+    found = {finding.check: finding for finding in audit.audit(corpus.pool)}
+    assert found["attachments"].uri == "mem://m"
+    assert found["attachments"].detail == "ledger says 1 attachments, found 0"
+
+
 def test_attachments_that_an_object_no_longer_has_are_deleted_with_it(corpus: Corpus) -> None:
     corpus.load({"mem://m": ["mail"], ("mem://m", "x.txt"): ["x"], ("mem://m", "y.txt"): ["y"], ("mem://m", "z.txt"): ["z"]})
     corpus.load({("mem://other"): ["o"]})
     corpus.embed(["mail 2"])
-    still = frozenset({doc("mem://m", "z.txt")})  # in quarantine in this version, say
     batch = corpus.batch(
-        {"mem://m": ["mail 2"], ("mem://m", "x.txt"): ["x"]}, fence=corpus.fence(), version="v2", present=still
+        {"mem://m": ["mail 2"], ("mem://m", "x.txt"): ["x"]}, fence=corpus.fence(), version="v2", refused=[refused("z.txt")]
     )
     outcome = publish(corpus.pool, batch, everything)
     assert outcome.deleted_members == {doc("mem://m", "y.txt")}
     assert corpus.state("mem://m", "y.txt")[0] == "deleted"
     assert corpus.served("mem://m", "y.txt") == []
     assert corpus.served("mem://m", "z.txt") == ["z"]
+    assert corpus.state("mem://m", "z.txt")[:2] == ("quarantined", "empty_text")
     assert corpus.served("mem://other") == ["o"]
     assert audit.audit(corpus.pool) == []
 
