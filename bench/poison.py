@@ -32,10 +32,8 @@ from pipelines.stages import sync
 from pipelines.text.sandbox import ParsePool
 
 SHARE = 0.3
-PARSE_SECONDS, QUICK_PARSE_SECONDS = (
-    15,
-    6,
-)  # of the 60 s by default: what a second and a third try of a hanging document cost
+# Of the 60 s by default: what a second and a third try of a hanging document cost.
+PARSE_SECONDS, QUICK_PARSE_SECONDS = 15, 6
 BAD = "state = 'quarantined' AND member = ''"
 
 
@@ -54,17 +52,13 @@ def run(options: Options) -> Result:
     made = world(random.Random(options.seed), documents, SHARE, options.corpus)
     seconds = QUICK_PARSE_SECONDS if options.quick else PARSE_SECONDS
     limits = {**poison.LIMITS, "parse_seconds": seconds}
+    among = {name: body for name, body in made.mixed.items() if not (options.quick and _costly(made, name))}
     with Lab(limits=limits) as lab:
-        clean, mixed = _Timed(), _Timed()
-        for number in range(rounds):
-            for given in (clean, mixed) if (rounds - number) % 2 else (mixed, clean):
-                _measure(lab, made, made.healthy if given is clean else made.mixed, given)
-            sys.stderr.write(
-                f"poison: round {number + 1}: clean {clean.seconds[-1]:.1f} s, mixed {mixed.seconds[-1]:.1f} s\n"
-            )
-        figures = _speed(lab, made, clean, mixed)
+        figures = _speed(lab, made, *_rounds(lab, made, among, rounds))
         source = Memory(made.mixed)
-        figures |= _verdict(lab, made)  # of the last sync, which was a mixed one
+        lab.reset()
+        _sync(lab, source)
+        figures |= _verdict(lab, made)
         figures |= _budget(lab, source)
         figures |= _healing(lab, made, source)
     kinds = {kind.name: kind for kind in made.kinds.values()}

@@ -1,1 +1,1 @@
-"""Fault injectors and the throw-away corpus they are let loose on. Each takes a seed; the benches beside this folder use them."""
+"""Fault injectors and the throw-away corpus they are let loose on; each takes a seed. The benches beside it use them."""

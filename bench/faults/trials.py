@@ -7,6 +7,7 @@ kind `boundary` use parse children and the validation worker; the others parse a
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import signal
@@ -110,7 +111,7 @@ class Trials:
         self._note = lab.folder / "note"
         self._tally = Tally(lab.folder / "tally")
         for fmt in FORMATS:
-            parse.prepare(fmt)
+            importlib.import_module(f"pipelines.text.parse_{fmt}")
         lab.sync(Archive(FIRST))
         lab.sync(Archive(WITHOUT))
         lab.keep("loaded")

@@ -6,16 +6,15 @@ a suite, so a shard without documents is not validated and publishes nothing. `e
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import FailRun
 from pipelines.quality.validator import SuiteResult
 from pipelines.records import Reason, ShardRef, Summary
+from pipelines.scratch import Scratch
 from pipelines.stages import plan
 from pipelines.stages.pipeline import pipeline
 from pipelines.store import ledger, quarantine
@@ -52,8 +51,8 @@ def data_docs(shard: ShardRef, suite: str) -> str:
 
 def check(ctx: Context, shard: ShardRef, suite: str, parquet: bytes, **parameters: float) -> SuiteResult:
     """Run one suite, store its result and Data Docs. Raises FailRun when a batch expectation fails."""
-    with tempfile.TemporaryDirectory(prefix="millrace-validate-") as folder:
-        table, docs = Path(folder) / f"{suite}.parquet", Path(folder) / "docs"
+    with Scratch() as folder:
+        table, docs = folder / f"{suite}.parquet", folder / "docs"
         table.write_bytes(parquet)
         label = f"{shard.source}-{shard.run_id}-{shard.shard}"
         result = ctx.validator.validate(suite, table, docs, label, parameters)

@@ -69,10 +69,10 @@ def _serve(requests: BinaryIO, replies: BinaryIO, parser: str) -> None:
 
     module = importlib.import_module(parser.partition(":")[0])
     function: Callable[[Content, str], list[Document | Rejected]] = getattr(module, parser.partition(":")[2])
-    prepare: Callable[[str], Any] = getattr(module, "prepare", lambda fmt: None)
+    prepare: Callable[[Content, str], Any] = getattr(module, "prepare", lambda content, fmt: None)
     while (request := wire.read_request(requests)) is not None:
         content, fmt, seconds = request
-        prepare(fmt)
+        prepare(content, fmt)
         replies.write(wire.READY)
         replies.flush()
         _limit_time(seconds)

@@ -6,6 +6,7 @@ by format, so a Markdown file never pays for Word.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from typing import TypeAlias
 
 from pipelines.errors import SkipDocument
 from pipelines.records import Content, Document, Reason, Rejected
-from pipelines.text import formats
+from pipelines.text import formats, zips
 from pipelines.text.blocks import Member
 from pipelines.text.clean import clean, clean_line
 from pipelines.text.language import language
@@ -31,9 +32,20 @@ def parse(content: Content, fmt: str) -> Results:
     return list(_parse(content, fmt, "", 0))
 
 
-def prepare(fmt: str) -> None:
-    """Import the parser of a format, so that the deadline of a document starts after it."""
-    importlib.import_module(f"pipelines.text.parse_{fmt}")
+def prepare(content: Content, fmt: str) -> None:
+    """Import the parser of a format, so that the deadline of a document starts after it; a refused one needs no parser."""
+    with contextlib.suppress(SkipDocument):
+        _admit(content, fmt)
+        importlib.import_module(f"pipelines.text.parse_{fmt}")
+
+
+def _admit(content: Content, fmt: str) -> None:
+    """What can be refused before a parser, which may take seconds to import, sees it."""
+    if not content.data.strip():
+        raise SkipDocument(Reason.EMPTY_TEXT, f"{len(content.data)} bytes, all blank")
+    formats.sniff(content.data, fmt)
+    if fmt == formats.DOCX:
+        zips.check(content.data)
 
 
 def _parse(content: Content, fmt: str, member: str, depth: int) -> Iterator[Document | Rejected]:
@@ -53,9 +65,7 @@ def _parse(content: Content, fmt: str, member: str, depth: int) -> Iterator[Docu
 
 def _run(content: Content, fmt: str) -> list[Document | Member]:
     """The parser's own findings, with whatever goes wrong inside it as SkipDocument."""
-    if not content.data.strip():
-        raise SkipDocument(Reason.EMPTY_TEXT, f"{len(content.data)} bytes, all blank")
-    formats.sniff(content.data, fmt)
+    _admit(content, fmt)
     try:
         found: list[Document | Member] = importlib.import_module(f"pipelines.text.parse_{fmt}").parse(content)
     except (SkipDocument, MemoryError):

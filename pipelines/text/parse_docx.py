@@ -21,7 +21,7 @@ from unstructured.partition.docx import partition_docx
 
 from pipelines.errors import SkipDocument
 from pipelines.records import Content, Document, Reason
-from pipelines.text import parse_html, zips
+from pipelines.text import parse_html
 from pipelines.text.blocks import Blocks, table
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -39,8 +39,7 @@ tokenize._load_spacy_model = _blank_english
 
 
 def parse(content: Content) -> list[Document]:
-    """One Document. Raises SkipDocument(CONTAINER_BOMB | XML_DTD | NEEDS_PASSWORD | MALFORMED)."""
-    zips.check(content.data)
+    """One Document of a container that `zips` has checked. Raises SkipDocument(MALFORMED)."""
     try:
         found = partition_docx(file=io.BytesIO(content.data), languages=[""], include_page_breaks=False)
     except (BadZipFile, KeyError, ValueError, SyntaxError) as error:

@@ -7,17 +7,15 @@ deadline; one that was tried before gets all of it. Imports no parser.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
 from pipelines.errors import Retry, SkipDocument
 from pipelines.records import Content, Document, Reason, Rejected
+from pipelines.scratch import Scratch
 from pipelines.text.process import Child
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ class ParsePool:
         self._busy: set[Child] = set()
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="parse")
-        self._home = Path(tempfile.mkdtemp(prefix="millrace-parse-"))
+        self._home = Scratch()
         self._closed = False
 
     def __enter__(self) -> ParsePool:
@@ -98,7 +96,7 @@ class ParsePool:
         self._threads.shutdown(wait=True, cancel_futures=True)
         for child in self._idle:
             child.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.close()
 
     def _one(self, content: Content, fmt: str, tried: bool) -> Parsed:
         seconds = float(self._limits.parse_seconds)
@@ -153,7 +151,7 @@ class ParsePool:
         with self._lock:
             if self._closed:
                 raise Retry(_CLOSED)
-            child = Child(self._parser, self._limits.parse_memory_mb, self._home, heavy=fmt in HEAVY)
+            child = Child(self._parser, self._limits.parse_memory_mb, self._home.path, heavy=fmt in HEAVY)
             self._busy.add(child)
         return child
 
