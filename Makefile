@@ -16,7 +16,7 @@ endif
 # What the environment was built from. Equal to the stamp inside it: nothing to do.
 STATE = $(if $(PYTHON),$(shell { $(PYTHON) -VV; cat requirements.txt pyproject.toml; pwd; } 2>/dev/null | cksum | tr ' ' '-'))
 
-.PHONY: help setup demo up down test lint bench bench-peers lock clean
+.PHONY: help setup demo up down test lint bench faults bench-peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ lint: setup ## ruff and mypy, changing nothing
 bench: setup ## one published figure: make bench NAME=freshness [ARGS=--quick]
 	@[ -n "$(NAME)" ] || { echo "make: which? make bench NAME=<one of: $$(cd bench && ls *.py | grep -v '^_' | sed 's/\.py$$//' | tr '\n' ' ')>" >&2; exit 1; }
 	@$(BIN)/python -m bench $(NAME) $(ARGS)
+
+FAULTS := crash hostile_s3 cuts torn_reads races model_based green_lie poison deletes restore
+faults: setup ## every fault bench one after the other, about an hour; ARGS=--quick: some minutes
+	@failed=""; for name in $(FAULTS); do \
+		echo "== $$name"; $(BIN)/python -m bench $$name $(ARGS) || failed="$$failed $$name"; done; \
+	[ -z "$$failed" ] || { echo "make: a floor is missed in$$failed" >&2; exit 1; }
 
 bench-peers: ## .venv-peers: LangChain and LlamaIndex, which green_lie compares with
 	@if [ "$$(cat .venv-peers/.built 2>/dev/null)" != "$$(cksum < requirements-peers.txt)" ]; then \

@@ -93,6 +93,11 @@ def test_quarantine_is_carried_unless_another_try_can_help(reason: Reason) -> No
     assert decide([RawObject("a.txt", "v2", 1)], [entry._replace(attempts=9)]).work
 
 
+def test_a_loaded_object_is_read_again_when_one_of_its_attachments_is_replayed() -> None:
+    result = decide([RawObject("a.eml", "v1", 1)], [known("a.eml")], replay={"a.eml"})
+    assert (result.unchanged, result.work[0].known_sha) == (0, None)
+
+
 def test_a_loaded_document_that_is_excluded_by_now_leaves_the_corpus() -> None:
     result = decide([RawObject("drafts/a.txt", "v1", 1)], [known("drafts/a.txt")])
     assert result.excluded == Counter({"excluded_pattern": 1})
