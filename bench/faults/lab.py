@@ -6,6 +6,7 @@ about a tenth of a second, so that each fault starts from the same state.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -42,6 +43,7 @@ from pipelines.store import audit
 from pipelines.store.database import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
+PREFIX = "millrace-lab-"
 TEMPLATE, CORPUS = "lab_template", "lab"
 SOURCE, COLLECTION = "docs", "knowledge"
 
@@ -68,8 +70,11 @@ class Lab:
         entries: Mapping[str, SourceConfig] | None = None,
         connections: Mapping[str, Connection] | None = None,
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="millrace-lab-"))
+        _sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder.chmod(0o711)
+        self._owner = (self.folder / "owner").open("w")
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
         self.home = self.folder / "home"
         self.home.mkdir(mode=0o711)
         self.postgres = Postgres(self.folder / "pg", durable=durable)
@@ -103,6 +108,7 @@ class Lab:
         self.validator.stop()
         self.postgres.discard()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._owner.close()
 
     def reset(self, template: str = TEMPLATE) -> None:
         """An empty corpus (or a copy of `template`, made by `keep`) and no stage files."""
@@ -158,6 +164,18 @@ class Lab:
             conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
             statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
             conn.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+
+
+def _sweep() -> None:
+    """Stop and remove the labs of benches that were killed: nobody holds the lock on their owner file."""
+    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
+        with owner.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            Postgres(owner.parent / "pg", durable=False).discard()
+        shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def in_child(work: Callable[[], None]) -> int:
