@@ -1,4 +1,4 @@
-"""A parser that dies of some documents: the real one, but for bytes that say so. Runs in the parse child."""
+"""A parser that dies of some documents, or never ends: the real one, but for bytes that say so. Runs in the parse child."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipelines.records import Content
 from pipelines.text import parse as real
 
 PARSER = "bench.faults.dying:parse"
-SEGFAULT, EXIT = b"die by a segmentation fault", b"die by leaving"
+SEGFAULT, EXIT, HANG = b"die by a segmentation fault", b"die by leaving", b"never come back"
 
 prepare = real.prepare
 
@@ -20,4 +20,6 @@ def parse(content: Content, fmt: str) -> real.Results:
         os.kill(os.getpid(), signal.SIGSEGV)
     if EXIT in content.data:
         os._exit(3)
+    while HANG in content.data:
+        pass
     return real.parse(content, fmt)

@@ -14,17 +14,6 @@ def page(text: str) -> bytes:
     return _file([_FONT, _stream(operators), *_one_page(4, b"/Font << /F1 1 0 R >>", 2)])
 
 
-def nested_forms(depth: int, fan: int) -> bytes:
-    """A form that draws another `fan` times, `depth` levels down: fan**depth words in a file of a few kilobytes."""
-    objects = [_FONT, _stream(b"BT /F1 11 Tf 50 700 Td (word) Tj ET", _form(b"/Font << /F1 1 0 R >>"))]
-    for _ in range(depth):
-        inner = b"/XObject << /X %d 0 R >>" % len(objects)
-        objects.append(_stream(b"/X Do " * fan, _form(inner)))
-    inner = b"/XObject << /X %d 0 R >>" % len(objects)
-    objects.append(_stream(b"/X Do"))
-    return _file([*objects, *_one_page(len(objects) + 2, inner, len(objects))])
-
-
 def _one_page(pages: int, resources: bytes, contents: int) -> list[bytes]:
     """The page, the page tree with number `pages`, and the catalog."""
     return [
@@ -32,10 +21,6 @@ def _one_page(pages: int, resources: bytes, contents: int) -> list[bytes]:
         b"<< /Type /Pages /Kids [%d 0 R] /Count 1 >>" % (pages - 1),
         b"<< /Type /Catalog /Pages %d 0 R >>" % pages,
     ]
-
-
-def _form(resources: bytes) -> bytes:
-    return b"/Type /XObject /Subtype /Form /BBox [0 0 595 842] /Resources << %s >>" % resources
 
 
 def _stream(operators: bytes, entries: bytes = b"") -> bytes:

@@ -101,7 +101,6 @@ POISON: tuple[Kind, ...] = (
     Kind("pdf_garbage", "pdf", lambda rng, text: b"%PDF-1.7\n" + rng.randbytes(3000), Reason.PDF_MALFORMED),
     Kind("pdf_encrypted", "pdf", lambda rng, text: LOCKED_PDF.read_bytes() + b"\n%" + text.encode(), Reason.NEEDS_PASSWORD),
     Kind("pdf_image_only", "pdf", lambda rng, text: pdfs.page("") + b"\n%" + text[:40].encode(), Reason.NEEDS_OCR),
-    Kind("pdf_hangs", "pdf", lambda rng, text: pdfs.nested_forms(20, 4), Reason.PARSE_TIMEOUT, costly=True),
     Kind(
         "docx_bomb",
         "docx",
@@ -156,6 +155,7 @@ POISON: tuple[Kind, ...] = (
     Kind("too_large", "txt", lambda rng, text: b"word " * (LIMITS["max_object_bytes"] // 5 + 1), Reason.TOO_LARGE),
     Kind("too_much_text", "txt", lambda rng, text: b"word " * (LIMITS["max_text_chars"] // 5 + 1000), Reason.OUTPUT_LIMIT),
     Kind("parser_dies", "md", _marked(dying.SEGFAULT.decode()), Reason.PARSE_CRASH, costly=True),
+    Kind("parser_hangs", "txt", _marked(dying.HANG.decode()), Reason.PARSE_TIMEOUT, costly=True),
     Kind("parser_leaves", "txt", _marked(dying.EXIT.decode()), Reason.PARSE_CRASH, costly=True),
     Kind(
         "title_is_body",
