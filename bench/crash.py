@@ -36,7 +36,7 @@ SWEEPS = (
     *((scene, kind) for kind in ("rename", "boundary") for scene in SCENES),
 )
 COLD_MOMENTS, COLD_CALLS = 44, 12
-DRAWN, DRAWN_COLD = 24, 2  # of --quick
+DRAWN, DRAWN_COLD = 16, 2  # of --quick
 HARMS = {  # what a trial counts -> the figure that sums it
     "lost_rows": "lost_rows",
     "duplicate_rows": "duplicate_rows",
