@@ -70,11 +70,8 @@ class Lab:
         entries: Mapping[str, SourceConfig] | None = None,
         connections: Mapping[str, Connection] | None = None,
     ) -> None:
-        _sweep()
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder.chmod(0o711)
-        self._owner = (self.folder / "owner").open("w")
-        fcntl.flock(self._owner, fcntl.LOCK_EX)
         self.home = self.folder / "home"
         self.home.mkdir(mode=0o711)
         self.postgres = Postgres(self.folder / "pg", durable=durable)
@@ -94,6 +91,9 @@ class Lab:
         )
 
     def __enter__(self) -> Self:
+        _sweep()
+        self._owner = (self.folder / "owner").open("w")
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
         self.postgres.start()
         self.postgres.ensure_database(TEMPLATE)
         migrate(self.postgres.dsn(TEMPLATE))
