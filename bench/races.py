@@ -23,7 +23,7 @@ from bench.faults.tally import Tally
 from bench.harness import Limit, Options, Result
 from pipelines.errors import MillraceError
 
-ROUNDS, QUICK_ROUNDS = 30, 2
+ROUNDS, QUICK_ROUNDS = 20, 2
 RECYCLING, QUICK_RECYCLING = 20.0, 5.0
 FILLED = "races_filled"
 LEDGER = """
