@@ -48,7 +48,7 @@ class _Timed:
 
 def run(options: Options) -> Result:
     """Measure; `--quick` takes fewer documents and rounds and judges the same figures."""
-    documents, rounds = (150, 2) if options.quick else (1400, 2)
+    documents, rounds = (130, 2) if options.quick else (1400, 2)
     made = world(random.Random(options.seed), documents, SHARE, options.corpus)
     seconds = QUICK_PARSE_SECONDS if options.quick else PARSE_SECONDS
     limits = {**poison.LIMITS, "parse_seconds": seconds}
