@@ -77,11 +77,12 @@ def _round(lab: Lab, shelf: Shelf, tally: Tally, rng: random.Random, number: int
     }
     raced, ledger = lab.fingerprint(), lab.query(LEDGER)
     lab.reset()
-    _sweep(lab)
+    reference = _sweep(lab)
+    found["red_sweeps"] += len(reference)
     found["different"] = int(raced != lab.fingerprint())
     serial = lab.query(LEDGER)
     found["different_ledgers"] = int(ledger != serial)
-    notes = [f"round {number}: {error}" for error in red]
+    notes = [f"round {number}: {error}" for error in (*red, *reference)]
     if ledger != serial:
         notes.append(f"round {number}: raced {sorted({*ledger} - {*serial})} serial {sorted({*serial} - {*ledger})}")
     tally.add(found)

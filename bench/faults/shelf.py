@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 from datetime import date
+from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipelines.config import DAY, DeleteGuard, FolderSource, SourceConfig
 DAYS = (date(2026, 3, 1), date(2026, 3, 2))
 PREFIXES = ("a/", "b/", "")
 SENTENCES = 40
+BROKEN = b"%PDF-1.4 \0broken"
 LAX = DeleteGuard(max_documents=10_000, max_share=1.0)  # the guard has a bench of its own
 
 
@@ -52,11 +54,12 @@ class Shelf:
             self._write(name, rng, broken=rng.random() < 0.15)
 
     def heal(self, rng: random.Random) -> None:
-        """Make every broken file a good one, so that the final state follows from the files alone."""
+        """Make every broken file and every letter with a blank attachment a good one, so that the final state follows from
+        the files alone: of what is in quarantine, the last good version is served, and that depends on who saw it."""
         for name in self._names():
             path = self.folder / name
-            if path.exists() and b"\0broken" in path.read_bytes():
-                self._write(name, rng)
+            if path.exists() and _refused(path.read_bytes()):
+                self._write(name, rng, whole=True)
 
     def _names(self) -> list[str]:
         plain = [f"docs/{place}{number}.txt" for place in PREFIXES for number in range(3)]
@@ -64,23 +67,33 @@ class Shelf:
         dated = [f"days/{day.isoformat()}/{number}.txt" for day in DAYS for number in range(3)]
         return plain + letters + dated
 
-    def _write(self, name: str, rng: random.Random, *, broken: bool = False) -> None:
+    def _write(self, name: str, rng: random.Random, *, broken: bool = False, whole: bool = False) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         piece = self._pieces / f"{os.getpid()}"
-        piece.write_bytes(b"%PDF-1.4 \0broken" if broken else self._content(name, rng))
+        piece.write_bytes(BROKEN if broken else _content(name, rng, whole))
         piece.replace(path)
 
-    def _content(self, name: str, rng: random.Random) -> bytes:
-        if not name.endswith(".eml"):
-            return _text(rng).encode()
-        letter = EmailMessage()
-        letter["Subject"] = "Letter"
-        letter.set_content(_text(rng))
-        for number in range(3):
-            if rng.random() < 0.5:
-                letter.add_attachment(_text(rng) if rng.random() < 0.7 else " ", filename=f"a{number}.txt")
-        return letter.as_bytes()
+
+def _content(name: str, rng: random.Random, whole: bool) -> bytes:
+    """A text or a letter; the attachments of one that is not `whole` may be blank."""
+    if not name.endswith(".eml"):
+        return _text(rng).encode()
+    letter = EmailMessage()
+    letter["Subject"] = "Letter"
+    letter.set_content(_text(rng))
+    for number in range(3):
+        if rng.random() < 0.5:
+            letter.add_attachment(_text(rng) if rng.random() < 0.7 or whole else " ", filename=f"a{number}.txt")
+    return letter.as_bytes()
+
+
+def _refused(data: bytes) -> bool:
+    """Whether a sync puts the file, or an attachment of it, into quarantine."""
+    if data == BROKEN:
+        return True
+    letter = message_from_bytes(data, policy=policy.default)
+    return any(not part.get_content().strip() for part in letter.iter_attachments())
 
 
 def _always(name: str) -> bool:
