@@ -145,6 +145,7 @@ def _explore(bench: Bench, report: Report, drawn: int) -> None:
                 f"  {name}({', '.join(f'{key}={value!r}' for key, value in given.items())})" for name, given in steps
             )
             report.divergences.append(f"DIVERGENCE, hypothesis seed {drawn}, smallest steps found:\n{listed}\n{found}")
+            sys.stderr.write(f"{report.divergences[-1]}\n")
             bench.failing.clear()
 
 

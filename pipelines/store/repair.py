@@ -70,8 +70,11 @@ def prepare_repair(
             changed |= _vectors(conn, tenant)
     changed["doubted"] = doubt(pool, suspects, tenant=tenant)
     left = audit.audit(pool, source, tenant=tenant)
-    changed["withdrawn"] = _withdraw(pool, left, values)
-    broken = frozenset(finding.uri for finding in left if finding.uri)
+    withdrawn = _withdraw(pool, left, values)
+    changed["withdrawn"] = len(withdrawn)
+    # What was withdrawn serves nothing any more, so loading it again would only use up its attempts.
+    over = {finding for finding in left if finding.doc_id in withdrawn and finding.check in SERVED}
+    broken = frozenset(finding.uri for finding in left if finding.uri and finding not in over)
     return Repaired(broken, {name: rows for name, rows in changed.items() if rows})
 
 
@@ -144,14 +147,14 @@ def _drop_cached(conn: Connection, spaces: Sequence[StoredSpace], wrong: Mapping
     return dropped
 
 
-def _withdraw(pool: Pool, left: Sequence[Finding], values: Mapping[str, Any]) -> int:
-    """Stop serving what is damaged and cannot be rebuilt."""
+def _withdraw(pool: Pool, left: Sequence[Finding], values: Mapping[str, Any]) -> set[str]:
+    """Stop serving what is damaged and cannot be rebuilt; returns the doc_ids, in hex."""
     doc_ids = [bytes.fromhex(finding.doc_id) for finding in left if finding.doc_id and finding.check in SERVED]
     if not doc_ids:
-        return 0
+        return set()
     queries = load("repair")
     with connection(pool) as conn:
         rows = conn.execute(queries["withdraw_served"], {**values, "doc_ids": doc_ids}).fetchall()
         conn.execute(queries["withdraw"], {**values, "doc_ids": [doc_id for doc_id, _ in rows]})
         conn.execute(queries["retire_unserved"], values)
-    return len(rows)
+    return {doc_id.hex() for doc_id, _ in rows}

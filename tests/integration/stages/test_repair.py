@@ -77,9 +77,12 @@ def test_what_cannot_be_rebuilt_is_served_no_longer(lab: Lab) -> None:
     changed = Memory({**OBJECTS, "0001.md": b"\xff\xfe\x00"})
     lab.sync(changed)
     lab.query("DELETE FROM chunk WHERE doc_id = %s AND ordinal = 1", doc_id)
+    changed.reads.clear()
     lab.sync(changed)
     assert not lab.findings()
-    assert lab.query("SELECT state, chunk_count FROM document WHERE doc_id = %s", doc_id) == [("quarantined", 0)]
+    kept = lab.query("SELECT state, chunk_count, attempts FROM document WHERE doc_id = %s", doc_id)
+    assert kept == [("quarantined", 0, 1)]
+    assert "0001.md" not in changed.reads
     assert lab.query("SELECT count(*) > 0 FROM chunk_past WHERE doc_id = %s", doc_id) == [(True,)]
 
 
