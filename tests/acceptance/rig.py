@@ -122,6 +122,8 @@ def project(root: Path) -> None:
     for folder in ("include", "dags", "plugins"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "dags/probe.py").write_text(PROBE)
+    with (root / "include/config/sources.yaml").open("a") as sources:
+        sources.write("\n  shelf: {kind: folder, path: shelf, collection: knowledge}\n")
     settings = yaml.safe_load((ROOT / "airflow_settings.yaml").read_text())
     settings["airflow"]["connections"].append({"conn_id": "elsewhere", "conn_type": "http", "conn_host": "example.org"})
     settings["airflow"]["variables"].append({"variable_name": "shade", "variable_value": "green"})
