@@ -6,7 +6,7 @@ Every protocol has a fake and at least one real adapter, and one contract test (
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pipelines.records import Content, RawObject
 
@@ -52,10 +52,10 @@ class Tokenizer(Protocol):
 
     fingerprint: str  # hex sha256 of the vocabulary and settings
     max_tokens: int  # the embedder's input limit, special tokens included
-    special_tokens: int  # how many of those a text costs besides its own
+    special_tokens: int  # how many of those a text costs besides its own, those of a prompt included
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens per text, special tokens included, untruncated."""
+        """Tokens per text, special tokens and the longer prompt included, untruncated."""
         ...
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
@@ -66,16 +66,28 @@ class Tokenizer(Protocol):
 class Embedder(Protocol):
     """Turns texts into unit vectors of one space."""
 
-    fingerprint: str  # hex; model, revision, prompt, pooling, max length, dtype tier: equal means interchangeable vectors
+    fingerprint: str  # hex; model, revision, prompts, pooling, max length, dtype tier: equal means interchangeable vectors
     model: str
     revision: str
     dim: int
     max_tokens: int
-    dtype: str  # the arithmetic tier: f32, bf16, hash
+    at_once: int  # texts that it should be given together to be quick, where there are so many
+    dtype: str  # the arithmetic tier: f32, bf16, fp16, int8; http: the server's; hash
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(len(texts), dim) float32, L2-normalised rows. Raises Retry when the device or server fails."""
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
+        """(len(texts), dim) float32, L2-normalised rows, each text after the model's prompt for queries or for passages.
+
+        Raises Retry when the device or server fails, FailRun for a text beyond `max_tokens`.
+        """
         ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """An embedder whose work costs something elsewhere, which a run may use only so much of."""
+
+    spent: dict[str, int]  # requests and tokens, since the stage began to count
+    elsewhere: dict[str, int] | None  # the same of the run's other tasks; None outside a run, where no budget holds
 
 
 class Objects(Protocol):

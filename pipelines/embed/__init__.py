@@ -8,20 +8,31 @@ from typing import TYPE_CHECKING
 from pipelines.config import Model
 
 if TYPE_CHECKING:
+    from pipelines.connections import Connections
     from pipelines.ports import Embedder, Tokenizer
 
 
-def open_embedder(model: Model, cache: Path, threads: int | None = None) -> Embedder:
+def open_embedder(model: Model, cache: Path, threads: int | None = None, connections: Connections | None = None) -> Embedder:
     """The embedder of a models.yaml entry. Cheap: the engine is built on the first `embed`.
 
-    `cache` keeps converted models between processes; `threads` bounds the engine's CPU threads (default: all cores).
-    Raises FixConfiguration for a folder that is incomplete or asks for code execution, or a tier this CPU lacks.
+    `cache` keeps converted models between processes; `threads` bounds the engine's CPU threads (default: all cores);
+    `connections` are needed by a server that is named by one. Raises FixConfiguration for a folder that is incomplete or
+    asks for code execution, or a tier that this CPU lacks.
     """
     if model.tier == "hash":
         from pipelines.embed.hashing import Hashing  # noqa: PLC0415 - lazily, by configuration
 
-        return Hashing()
+        return Hashing(seed=model.seed)
+    if model.http is not None:
+        from pipelines.embed.http import open_http  # noqa: PLC0415
+
+        return open_http(model.http, connections or {})
     from pipelines.embed.card import card  # noqa: PLC0415
+
+    if model.engine == "torch":
+        from pipelines.embed.torch import Torch  # noqa: PLC0415
+
+        return Torch(card(model), model.tier, model.device)
     from pipelines.embed.openvino import OpenVino  # noqa: PLC0415
 
     return OpenVino(card(model), model.tier, cache, threads)
@@ -33,7 +44,13 @@ def open_tokenizer(model: Model) -> Tokenizer:
         from pipelines.embed.hashing import WordTokenizer  # noqa: PLC0415
 
         return WordTokenizer()
-    from pipelines.embed import tokenizer  # noqa: PLC0415
+    from pipelines.embed.tokenizer import read_tokenizer  # noqa: PLC0415
+
+    if model.http is not None:
+        server = model.http
+        prompts = (server.prompt_query, server.prompt_passage)
+        return read_tokenizer(Path(server.tokenizer), server.max_tokens, prompts)
     from pipelines.embed.card import card  # noqa: PLC0415
 
-    return tokenizer.open_tokenizer(card(model))
+    read = card(model)
+    return read_tokenizer(read.weights, read.max_tokens, (read.prompt_query, read.prompt_passage))

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipelines.embed.card import ModelCard
 from pipelines.errors import Retry
 from pipelines.records import sha256
 
-GRAPH_VERSION = "1"  # raise it when convert.py writes another graph
+GRAPH_VERSION = "2"  # raise it when convert.py writes another graph
 FILES = ("model.xml", "model.bin")
 MANIFEST = "sizes.json"
 CONVERT_SECONDS = 900
@@ -33,12 +33,17 @@ def converted(card: ModelCard, cache: Path) -> Path:
     Raises Retry when the conversion's process fails, with its last line.
     """
     folder = cache / sha256("graph", GRAPH_VERSION, card.revision, card.pooling).hex()
+    return kept(folder, lambda partial: _run_converter(card, partial))
+
+
+def kept(folder: Path, make: Callable[[Path], None]) -> Path:
+    """`folder` with a whole graph in it; `make` writes FILES into the folder that it is given when there is none."""
     if _complete(folder):
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.with_suffix(".lock")):
         if not _complete(folder):  # else another process made it while this one waited
-            _make(card, folder)
+            _make(folder, make)
     return folder
 
 
@@ -50,28 +55,21 @@ def _complete(folder: Path) -> bool:
         return False
 
 
-def _make(card: ModelCard, folder: Path) -> None:
-    """Convert into a folder of another name, then rename; the caller holds the lock, so leftovers have no owner."""
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    """Write into a folder of another name, then rename; the caller holds the lock, so leftovers have no owner."""
     for leftover in (folder, *folder.parent.glob(f"{folder.name}.partial*")):
         shutil.rmtree(leftover, ignore_errors=True)
     # Named by process: a killed caller's converter may still be writing into its own.
     partial = folder.with_suffix(f".partial{os.getpid()}")
     partial.mkdir()
-    _run_converter(card, partial)
+    make(partial)
     sizes = {name: (partial / name).stat().st_size for name in FILES}
     (partial / MANIFEST).write_text(json.dumps(sizes), encoding="utf-8")
     partial.rename(folder)
 
 
 def _run_converter(card: ModelCard, out: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.embed.convert",
-        str(card.weights.resolve()),
-        card.pooling,
-        str(out.resolve()),
-    ]
+    command = [sys.executable, "-m", "pipelines.embed.convert", str(card.folder.resolve()), str(out.resolve())]
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     try:

@@ -44,26 +44,28 @@ class Hashing:
 
     model = "hashing"
     dtype = "hash"
-    revision = VERSION
+    at_once = 1
 
-    def __init__(self, dim: int = 384, max_tokens: int = 256) -> None:
+    def __init__(self, dim: int = 384, max_tokens: int = 256, seed: int = 0) -> None:
         self.dim = dim
         self.max_tokens = max_tokens
-        self.fingerprint = "hash" + sha256("hashing", VERSION, str(dim), str(max_tokens)).hex()[:60]
+        self.revision = f"{VERSION}.{seed}" if seed else VERSION  # vectors of different seeds have nothing in common
+        self.fingerprint = "hash" + sha256("hashing", self.revision, str(dim), str(max_tokens)).hex()[:60]
         self._tokenizer = WordTokenizer(max_tokens)
+        self._salt = f"{seed}:" if seed else ""
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(len(texts), dim) float32 unit rows. Raises FailRun for a text beyond `max_tokens`."""
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
+        """(len(texts), dim) float32 unit rows, the same for questions. Raises FailRun for a text beyond `max_tokens`."""
         require_fitting(self._tokenizer.count(texts), self.max_tokens)
         matrix = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
-            matrix[row] = _vector(text, self.dim)
+            matrix[row] = _vector(text, self.dim, self._salt)
         return matrix
 
 
-def _vector(text: str, dim: int) -> npt.NDArray[np.float64]:
+def _vector(text: str, dim: int, salt: str) -> npt.NDArray[np.float64]:
     words = Counter(WORD.findall(text.casefold())) or Counter([""])  # a text without words still has a direction
-    total = sum((_direction(word, dim) * np.log1p(times) for word, times in words.items()), np.zeros(dim))
+    total = sum((_direction(salt + word, dim) * np.log1p(times) for word, times in words.items()), np.zeros(dim))
     return np.asarray(total / np.linalg.norm(total), dtype=np.float64)
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.embed import int8
 from pipelines.embed.batching import batches
 from pipelines.embed.cache import converted
 from pipelines.embed.card import ModelCard
 from pipelines.embed.checks import require_fitting
-from pipelines.embed.tokenizer import FileTokenizer, open_tokenizer
+from pipelines.embed.tokenizer import FileTokenizer, read_tokenizer
 from pipelines.errors import FixConfiguration, Retry
 
 TOKEN_BUDGET = 2048  # a batch's activations stay within the L3 cache
@@ -26,15 +27,16 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 class OpenVino:
-    """Implements ports.Embedder on the CPU. Converts on first use when the cache is empty."""
+    """Implements ports.Embedder on the CPU. Converts on first use when the cache is empty.
+
+    The tier int8 is judged on first use: FixConfiguration when it does not find what f32 finds.
+    """
+
+    at_once = 256
 
     def __init__(self, card: ModelCard, tier: str, cache: Path, threads: int | None = None) -> None:
         if tier == "bf16" and not BF16_FLAGS & cpu_flags():
             raise FixConfiguration("include/config/models.yaml: tier bf16: this CPU has no bf16 arithmetic; write tier: f32")
-        if card.prompt_query or card.prompt_passage:
-            raise FixConfiguration(
-                f"{card.folder / 'config_sentence_transformers.json'}: prompts are not supported; choose another model"
-            )
         self.fingerprint = card.fingerprint(tier)
         self.model = card.model
         self.revision = card.revision
@@ -45,7 +47,7 @@ class OpenVino:
         self._cache = cache
         self._threads = threads
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         """(len(texts), dim) float32 unit rows, in the order of `texts`.
 
         Raises FailRun for a text beyond `max_tokens`, Retry when the engine or the conversion fails.
@@ -53,37 +55,60 @@ class OpenVino:
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         if not texts:
             return vectors
-        ids = self._tokenizer.ids(texts)
+        ids = self._tokenizer.ids(texts, self._card.prompt_query if query else self._card.prompt_passage)
         counts = [len(row) for row in ids]
         require_fitting(counts, self.max_tokens)
+        queue = self._judged if self.dtype == "int8" else self._queue
         try:
-            self._infer(ids, counts, vectors)
+            for rows in batches(counts, TOKEN_BUDGET):
+                queue.start_async(padded([ids[row] for row in rows], self._card.pad_id), (vectors, rows))
+            queue.wait_all()
         except RuntimeError as error:
             raise Retry(f"OpenVINO failed on {len(texts)} texts: {' '.join(str(error).split())[:500]}") from None
         return vectors
 
-    def _infer(self, ids: list[list[int]], counts: list[int], vectors: npt.NDArray[np.float32]) -> None:
-        queue = self._queue
-        for rows in batches(counts, TOKEN_BUDGET):
-            queue.start_async(_inputs([ids[row] for row in rows]), (vectors, rows))
-        queue.wait_all()
-
     @cached_property
     def _tokenizer(self) -> FileTokenizer:
-        return open_tokenizer(self._card)
+        card = self._card
+        return read_tokenizer(card.weights, card.max_tokens, (card.prompt_query, card.prompt_passage))
+
+    @cached_property
+    def _judged(self) -> Any:
+        """The queue of the int8 tier, once it may be used."""
+        exact = OpenVino(self._card, "f32", self._cache, self._threads)
+        report = self._graph / f"report-{self._precision}.json"
+        self.__dict__["_judged"] = self._queue  # judging embeds with this very queue
+        try:
+            int8.judge(self.model, self, exact, report)
+        except BaseException:
+            del self.__dict__["_judged"]
+            raise
+        return self._queue
+
+    @cached_property
+    def _graph(self) -> Path:
+        """The folder of the tier's graph."""
+        graph = converted(self._card, self._cache)
+        return int8.quantised(graph) if self.dtype == "int8" else graph
+
+    @property
+    def _precision(self) -> str:
+        """Of everything that is not int8. Left unset, OpenVINO computes in bf16 wherever the CPU can."""
+        if self.dtype == "int8":
+            return "bf16" if BF16_FLAGS & cpu_flags() else "f32"
+        return self.dtype
 
     @cached_property
     def _queue(self) -> Any:
         import openvino  # noqa: PLC0415 - 0.2 s that `plan` and `status` need not pay
 
-        folder = converted(self._card, self._cache)
-        path = folder / "model.xml"
+        path = self._graph / "model.xml"
         settings = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "PERFORMANCE_HINT_NUM_REQUESTS": REQUESTS,
-            # Left unset, OpenVINO computes in bf16 wherever the CPU can.
-            "INFERENCE_PRECISION_HINT": self.dtype,
-            "CACHE_DIR": str(folder / "compiled"),  # halves the next cold start; damaged entries are compiled again
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": int8.GROUP if self.dtype == "int8" else 0,
+            "CACHE_DIR": str(self._graph / "compiled"),  # halves the next cold start; damaged entries are compiled again
         }
         if self._threads is not None:
             settings["INFERENCE_NUM_THREADS"] = self._threads
@@ -107,9 +132,9 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:
     return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
 
 
-def _inputs(ids: list[list[int]]) -> dict[str, npt.NDArray[np.int64]]:
+def padded(ids: list[list[int]], pad_id: int) -> dict[str, npt.NDArray[np.int64]]:
     """Right-padded (n, longest) ids and mask."""
-    tokens = np.zeros((len(ids), max(len(row) for row in ids)), dtype=np.int64)
+    tokens = np.full((len(ids), max(len(row) for row in ids)), pad_id, dtype=np.int64)
     mask = np.zeros_like(tokens)
     for row, entry in enumerate(ids):
         tokens[row, : len(entry)] = entry

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.embed.card import ModelCard
+from pipelines.embed.files import digest
 from pipelines.errors import FixConfiguration
+from pipelines.records import sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
 class FileTokenizer:
-    """Implements ports.Tokenizer, and gives the embedder its ids."""
+    """Implements ports.Tokenizer, and gives the embedder its ids.
 
-    def __init__(self, card: ModelCard, tokenizer: Tokenizer) -> None:
-        self.fingerprint = card.tokenizer_sha
-        self.max_tokens = card.max_tokens
-        self.special_tokens = tokenizer.num_special_tokens_to_add(False)
+    A model's prompts stand before its texts and take part of its room, so a text is counted with the longer of them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, sha: str, max_tokens: int, prompts: tuple[str, str] = ("", "")) -> None:
         self._tokenizer = tokenizer
+        self._prompt = max(prompts, key=lambda prompt: len(tokenizer.encode(prompt).ids))
+        self.fingerprint = sha256("prompted", sha, self._prompt).hex() if self._prompt else sha
+        self.max_tokens = max_tokens
+        self.special_tokens = len(tokenizer.encode(self._prompt).ids)  # those of the prompt too
 
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text, special tokens included, untruncated."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+    def ids(self, texts: Sequence[str], prompt: str = "") -> list[list[int]]:
+        """Token ids per text after the prompt, special tokens included, untruncated."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([prompt + text for text in texts])]
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens per text, special tokens included, untruncated."""
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        """Tokens per text, special tokens and prompt included, untruncated."""
+        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast([self._prompt + text for text in texts])]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """(start, end) code point offsets of each token, without special tokens, untruncated."""
@@ -35,15 +41,17 @@ class FileTokenizer:
         return offsets
 
 
-def open_tokenizer(card: ModelCard) -> FileTokenizer:
-    """The tokenizer of a model card. Raises FixConfiguration when tokenizer.json cannot be read."""
+def read_tokenizer(folder: Path, max_tokens: int, prompts: tuple[str, str] = ("", "")) -> FileTokenizer:
+    """The tokenizer of a folder with tokenizer.json. Raises FixConfiguration when that cannot be read."""
     from tokenizers import Tokenizer  # noqa: PLC0415 - the scheduler's processes never need it
 
-    path = card.weights / "tokenizer.json"
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise FixConfiguration(f"{path}: missing; name a folder that has the model's tokenizer.json")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise FixConfiguration(f"{path}: {' '.join(str(error).split())}; download the model again") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return FileTokenizer(card, tokenizer)
+    return FileTokenizer(tokenizer, digest(path), max_tokens, prompts)

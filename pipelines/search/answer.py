@@ -226,7 +226,8 @@ def _support(question: str, hits: Sequence[Hit], best: _Sentence, embedder: Embe
     remaining = _remaining(question, said)
     explained = 1.0
     if remaining:
-        rest, whole = embedder.embed(fitting([remaining, evidence], tokenizer))
+        rest = embedder.embed(fitting([remaining], tokenizer), query=True)[0]
+        whole = embedder.embed(fitting([evidence], tokenizer))[0]
         related = (float(rest @ whole) - UNRELATED) / (RELATED - UNRELATED)
         explained = covered + (1 - covered) * min(1.0, max(0.0, related))
     return best.score + EXPLAINED * explained + SAID * coverage(weights, said) + EXPECTED[best.fits]

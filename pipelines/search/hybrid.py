@@ -21,6 +21,7 @@ Does not embed the question (the caller does), and does not answer it (`answer.p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from math import log
@@ -30,16 +31,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psycopg
-from psycopg.rows import TupleRow, class_row, dict_row
+from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
-from pipelines.errors import FixConfiguration
+from pipelines.errors import FixConfiguration, Switched
 from pipelines.search.query import Filters, Hit, Place, Query, check, clean_text
 from pipelines.store import sql as statements
 from pipelines.store.database import Pool, connection
-from pipelines.store.spaces import Space
+from pipelines.store.spaces import Space, active_in
 
-__all__ = ["Filters", "Hit", "Place", "Query", "search"]
+__all__ = ["Filters", "Hit", "Place", "Query", "search", "search_beside"]
 
 RRF_K = 60
 DENSE_WEIGHT = 1.0
@@ -63,20 +64,45 @@ Vector = npt.NDArray[np.float32]
 Connection = psycopg.Connection[TupleRow]
 
 
-def search(pool: Pool, query: Query, vector: Vector | None) -> list[Hit]:
+def search(pool: Pool, query: Query, vector: Vector | None, space: Space | None = None) -> list[Hit]:
     """At most `query.k` hits, best first, always in the same order for the same corpus.
 
-    `vector` is the question's (dim,) float32 by the collection's embedder; mode "text" reads none. Raises FixConfiguration
-    for a query that cannot be searched or a collection without an active space, Retry when the database is away or slow.
+    `vector` is the question's (dim,) float32 by the embedder of `space`, which must be the one that serves; mode "text"
+    reads none, and without a space the caller vouches for the vector. Raises Switched when another space serves by now,
+    FixConfiguration for a query that cannot be searched or a collection without an active space, Retry when the database is
+    away or slow.
     """
     check(query)
+    with _snapshot(pool) as conn:
+        serving = _active_space(conn, query)
+        if space is not None and space.id != serving.id:
+            raise Switched(f"collection {query.collection!r} is served from space {serving.id} by now, not {space.id}")
+        return _found(conn, query, serving, vector)
+
+
+def search_beside(pool: Pool, query: Query, vector: Vector, space: Space) -> list[Hit]:
+    """As `search`, in a space that need not serve: how a new one is judged before it does."""
+    check(query)
+    with _snapshot(pool) as conn:
+        return _found(conn, query, space, vector)
+
+
+@contextmanager
+def _snapshot(pool: Pool) -> Iterator[Connection]:
+    """A transaction that sees one moment. A space's table that was dropped since that moment is a switch, not a defect."""
     with connection(pool) as conn:
         conn.execute(_text("snapshot"))
-        space = _active_space(conn, query)
-        arguments = _arguments(query, space, vector)
-        _prepare(conn, arguments)
-        with conn.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(space.fill(_text("search")), arguments).fetchall()
+        try:
+            yield conn
+        except psycopg.errors.UndefinedTable as error:
+            raise Switched(f"the space was retired during the search ({' '.join(str(error).split())})") from error
+
+
+def _found(conn: Connection, query: Query, space: Space, vector: Vector | None) -> list[Hit]:
+    arguments = _arguments(query, space, vector)
+    _prepare(conn, arguments)
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(space.fill(_text("search")), arguments).fetchall()
     return _distinct(_hits(rows))[: query.k]
 
 
@@ -85,11 +111,9 @@ def _text(name: str) -> Any:
 
 
 def _active_space(conn: Connection, query: Query) -> Space:
-    names = {"tenant": query.tenant, "collection": query.collection}
-    with conn.cursor(row_factory=class_row(Space)) as cursor:
-        space = cursor.execute(statements.load("spaces")["active"], names).fetchone()
+    space = active_in(conn, query.collection, tenant=query.tenant)
     if space is None:
-        known = [name for (name,) in conn.execute(_text("collections"), names)]
+        known = [name for (name,) in conn.execute(_text("collections"), {"tenant": query.tenant})]
         raise FixConfiguration(
             f"collection {query.collection!r} has nothing to search (searchable: {', '.join(known) or 'none'}); "
             "sync a source of it first"

@@ -16,7 +16,7 @@ from pipelines.embed import cache
 from pipelines.embed.card import ModelCard
 from pipelines.errors import Retry
 
-CARD = ModelCard(Path("/m"), Path("/m"), "tiny", "ab" * 32, 32, 128, "mean", True, "", "", "cd" * 32)
+CARD = ModelCard(Path("/m"), Path("/m"), "tiny", "ab" * 32, 32, 128, "mean", (), True, "", "", "cd" * 32, 0)
 
 
 @pytest.fixture

@@ -86,6 +86,11 @@ def test_module_paths_of_every_version(folder, types):
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
         ({"pooling_mode": "cls"}, "cls"),
         ({"pooling_mode": ["mean"]}, "mean"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len_tokens"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
+        ({"pooling_mode_lasttoken": True}, "lasttoken"),
+        ({"pooling_mode": "lasttoken"}, "lasttoken"),
         ({"embedding_dimension": 32}, "mean"),
     ],
 )
@@ -117,6 +122,53 @@ def test_prompts(folder):
     assert (read(folder).prompt_query, read(folder).prompt_passage) == ("query: ", "passage: ")
     put(folder, "config_sentence_transformers.json", {"prompts": {"both": "x: "}, "default_prompt_name": "both"})
     assert (read(folder).prompt_query, read(folder).prompt_passage) == ("x: ", "x: ")
+    put(folder, "config_sentence_transformers.json", {"prompts": {"query": "q ", "document": "", "passage": "p "}})
+    assert (read(folder).prompt_query, read(folder).prompt_passage) == ("q ", "p ")
+    edit(folder, "1_Pooling/config.json", include_prompt=False)
+    with pytest.raises(FixConfiguration, match="include_prompt false"):
+        read(folder)
+
+
+DENSE = {"in_features": 32, "out_features": 8, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}
+
+
+def put_dense(folder: Path, **changes: object) -> None:
+    kinds = [*OLD[:2], "sentence_transformers.models.Dense", OLD[2]]
+    paths = ["", "1_Pooling", "2_Dense", "3_Normalize"]
+    put(folder, "modules.json", [{"path": path, "type": kind} for path, kind in zip(paths, kinds, strict=True)])
+    put(folder, "2_Dense/config.json", DENSE | changes)
+    put(folder, "2_Dense/model.safetensors", "projection")
+
+
+def test_projections_decide_the_dimension_and_the_revision(folder):
+    put_dense(folder)
+    first = read(folder)
+    assert (first.dim, first.dense[0].activation, first.normalised) == (8, "Tanh", True)
+    put(folder, "2_Dense/model.safetensors", "another")
+    assert read(folder).revision != first.revision
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"activation_function": "evil.Activation"}, "activation 'evil.Activation'"),
+        ({"activation_function": "torch.nn.Softmax"}, "activation"),
+        ({"use_residual": True}, "residual"),
+        ({"module_input_name": "token_embeddings"}, "token-wise"),
+        ({"out_features": None}, "no out_features"),
+    ],
+)
+def test_unsupported_projections(folder, changes, says):
+    put_dense(folder, **changes)
+    with pytest.raises(FixConfiguration, match=says):
+        read(folder)
+
+
+def test_pickled_projections_are_refused(folder):
+    put_dense(folder)
+    (folder / "2_Dense/model.safetensors").rename(folder / "2_Dense/pytorch_model.bin")
+    with pytest.raises(FixConfiguration, match=r"pickled weights \(pytorch_model\.bin\)"):
+        read(folder)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +197,8 @@ def test_module_classes_from_elsewhere_are_refused(folder, kind):
 
 
 @pytest.mark.parametrize(
-    "types", [[OLD[0], "sentence_transformers.models.Dense"], [OLD[1], OLD[0]], [OLD[0]], [OLD[0], OLD[0]], []]
+    "types",
+    [[OLD[0], OLD[2]], [OLD[0], "sentence_transformers.models.Dense"], [OLD[1], OLD[0]], [OLD[0]], [OLD[0], OLD[0]], []],
 )
 def test_unsupported_module_sequences(folder, types):
     put(folder, "modules.json", modules(types))
@@ -172,9 +225,8 @@ def test_requests_to_run_code_are_refused(folder, name, key):
 @pytest.mark.parametrize(
     ("name", "changes", "says"),
     [
-        ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling max"),
+        ("1_Pooling/config.json", {"pooling_mode": "attention"}, "pooling attention"),
         ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, r"mean \+ max"),
-        ("1_Pooling/config.json", {"pooling_mode": "lasttoken"}, "lasttoken"),
         ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case"),
         ("config.json", {"hidden_size": None}, "hidden_size"),
     ],

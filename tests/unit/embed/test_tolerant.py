@@ -24,7 +24,7 @@ class Faulty(Hashing):
         self.poison, self.nan, self.error = set(poison), set(nan), error or RuntimeError("shape mismatch")
         self.calls = 0
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         self.calls += 1
         if self.poison & set(texts):
             raise self.error
@@ -51,7 +51,7 @@ def test_a_broken_vector_is_computed_again_alone_and_then_refused() -> None:
 
 def test_a_vector_of_another_size_is_named_so() -> None:
     class Short(Hashing):
-        def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
             matrix = super().embed(texts)
             return matrix[:, :-1] if TEXTS[5] in texts else matrix
 

@@ -21,10 +21,11 @@ class Bag:
     """An embedder that knows words only: cosine is their overlap."""
 
     fingerprint = model = revision = "bag"
+    at_once = 1
     dtype = "hash"
     dim, max_tokens = 512, 256
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         rows = np.zeros((len(texts), self.dim), np.float32)
         for row, text in zip(rows, texts, strict=True):
             for word in words(text):

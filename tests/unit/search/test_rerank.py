@@ -24,7 +24,7 @@ class Counting(Hashing):
         super().__init__()
         self.calls: list[list[str]] = []
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         self.calls.append(list(texts))
         return super().embed(texts)
 

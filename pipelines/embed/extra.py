@@ -1,0 +1,28 @@
+"""Whether this machine has the engine that computes a model's vectors: the extra `models` of pyproject.toml."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from pipelines.config import Model
+from pipelines.errors import FixConfiguration
+
+
+def require(model: Model, queue: str) -> None:
+    """Refuse, before anything is read, a task that this worker cannot do. Imports no engine.
+
+    Raises FixConfiguration, which Airflow does not repeat: the next try would most likely meet the same worker.
+    """
+    if model.tier == "hash" or model.http is not None or _installed(model.engine):
+        return
+    raise FixConfiguration(
+        f"this worker has no {model.engine}, so it cannot embed: install the extra `models` (requirements-worker-gpu.txt) "
+        f"on it, or let only workers that have it serve queue {queue!r}; then clear the task"
+    )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False

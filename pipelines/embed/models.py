@@ -1,0 +1,88 @@
+"""The entries of models.yaml as embedders and tokenizers, each opened once, and the one that a space was made by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pipelines.config import Model
+from pipelines.embed import open_embedder, open_tokenizer
+from pipelines.errors import FixConfiguration
+
+if TYPE_CHECKING:
+    from pipelines.connections import Connections
+    from pipelines.ports import Embedder, Tokenizer
+
+
+class Made(Protocol):
+    """What a stored space says of the embedder that it was made by."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def collection(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def embedder_fingerprint(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+class Models:
+    """Opens by name. An embedder that is open costs little until it embeds."""
+
+    def __init__(self, entries: Mapping[str, Model], cache: Path, connections: Connections) -> None:
+        self._entries = entries
+        self._cache = cache
+        self._connections = connections
+        self._embedders: dict[str, Embedder] = {}
+        self._tokenizers: dict[str, Tokenizer] = {}
+
+    def entry(self, name: str) -> Model:
+        """The entry of this name. Raises FixConfiguration naming those there are."""
+        if name not in self._entries:
+            raise FixConfiguration(f"include/config/models.yaml: no model {name!r}; known: {', '.join(self._entries)}")
+        return self._entries[name]
+
+    def embedder(self, name: str) -> Embedder:
+        """The embedder of an entry."""
+        if name not in self._embedders:
+            opened = open_embedder(self.entry(name), self._cache, connections=self._connections)
+            self._embedders[name] = opened
+        return self._embedders[name]
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        """The tokenizer that the entry's embedder counts with."""
+        if name not in self._tokenizers:
+            self._tokenizers[name] = open_tokenizer(self.entry(name))
+        return self._tokenizers[name]
+
+    def use(self, name: str, embedder: Embedder) -> None:
+        """Let an embedder handed in, a fake or a wrapped one, stand for an entry."""
+        self._embedders[name] = embedder
+
+    def of_space(self, space: Made, preferred: str) -> str:
+        """The name of the entry that computes a space's vectors; `preferred` is asked first.
+
+        An entry that cannot be opened is passed over: it may be one that waits to be installed. Raises FixConfiguration
+        naming the space's model when no entry is left.
+        """
+        why = []
+        for name in dict.fromkeys(name for name in (preferred, *self._entries) if name in self._entries):
+            try:
+                if self.embedder(name).fingerprint == space.embedder_fingerprint:
+                    return name
+            except FixConfiguration as error:
+                why.append(f"{name}: {error}")
+        reasons = f" ({'; '.join(why)})" if why else ""
+        raise FixConfiguration(
+            f"include/config/models.yaml: space {space.id} of collection {space.collection!r} was made by {space.model} "
+            f"revision {space.revision[:12]} ({space.dtype}, {space.dim} dimensions), and no entry under models computes "
+            f"its vectors{reasons}; restore its entry beside the others, or retire the space"
+        )
