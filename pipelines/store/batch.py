@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from pipelines.store.quarantine import Quarantined
 from pipelines.store.spaces import Space
@@ -84,6 +85,17 @@ class Batch:
     def chunk_set(self) -> int:
         return self.space.chunk_set
 
+    def names(self) -> dict[str, Any]:
+        """The values that statements about this batch name."""
+        return {
+            "tenant": self.tenant,
+            "collection": self.collection,
+            "fence": self.fence,
+            "run_id": self.run_id,
+            "chunk_set": self.chunk_set,
+            "fingerprint": self.space.embedder_fingerprint,
+        }
+
 
 class RejectedRow(NamedTuple):
     """A document that the database refused, and its SQLSTATE."""
@@ -144,3 +156,8 @@ def chunk_digest(rows: Sequence[ChunkRow]) -> bytes:
     for row in rows:
         digest.update(struct.pack(">i32sii", row.ordinal, row.text_sha, row.char_start, row.char_end))
     return digest.digest()
+
+
+def commit_token(fence: int, doc_id: bytes, action: str) -> UUID:
+    """Names one write of one document; `commit_token` in SQL says the same."""
+    return UUID(bytes=hashlib.sha256(struct.pack(">q", fence) + doc_id + action.encode()).digest()[:16])

@@ -172,6 +172,23 @@ def connection(pool: Pool) -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 @contextmanager
+def unbounded(pool: Pool) -> Iterator[psycopg.Connection[TupleRow]]:
+    """A connection of the pool in autocommit whose statements may take as long as they need; handed back as it was."""
+    with translate(), pool.connection() as conn:
+        assert isinstance(conn, Patient)
+        patience, conn.patience = conn.patience, None
+        conn.autocommit = True
+        conn.execute(load("database")["no_timeout"])
+        try:
+            yield conn
+        finally:
+            if not conn.closed:
+                conn.execute(load("database")["reset"])
+                conn.autocommit = False
+            conn.patience = patience
+
+
+@contextmanager
 def translate() -> Iterator[None]:
     """Map what the driver raises to the project's errors; a mistake in our own SQL passes through unchanged."""
     try:
@@ -189,6 +206,13 @@ def _mapped(error: psycopg.Error) -> MillraceError | None:
         return FailRun(f"disk_full: the database server has no space left ({text}); free space, then run again")
     if state.startswith("28") or state == "3D000" or (not state and _refused(text)):
         return FixConfiguration(f"database: {text}; correct login and schema of the database connection")
+    if state == "42501" and "extension" in text:
+        return FixConfiguration(
+            f"database: {text}; have an administrator run CREATE EXTENSION vector in this database once: "
+            "nothing else needs a superuser"
+        )
+    if state == "0A000" and "extension" in text:
+        return FixConfiguration(f"database: {text}; install pgvector 0.8.4 or later on the server")
     if state == "42501":
         return FixConfiguration(f"database: {text}; grant the role the right or connect as the schema's owner")
     if state in {"42P01", "3F000"}:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from pipelines.errors import Retry
@@ -28,11 +27,12 @@ from pipelines.store.batch import (
     Outcome,
     Recheck,
     RejectedRow,
-    chunk_digest,
     chunks_by_document,
 )
 from pipelines.store.database import Pool, translate
+from pipelines.store.spaces import require_active
 from pipelines.store.sql import load
+from pipelines.store.writing import Work, write
 
 Connection = psycopg.Connection[Any]
 Chunks = dict[bytes, list[ChunkRow]]
@@ -41,11 +41,6 @@ Members = dict[bytes, set[bytes]]
 PARTS = 8  # into which a refused batch is divided: fewer repetitions than by halving
 ATTEMPTS = 6
 FIRST_PAUSE = 0.05  # seconds, doubled with each attempt: 1.6 s in all
-DOCUMENT_TYPES = (
-    *("bytea", "text", "text", "text", "bytea", "text", "text", "bytea", "text", "text", "text", "jsonb", "text[]"),
-    *("int8", "timestamptz", "int4", "int4", "bytea", "int8"),
-)
-CHUNK_TYPES = ("bytea", "int4", "bytea", "text", "text[]", "int4", "int4", "int4", "text", "text")
 
 
 class _StartOver(Exception):
@@ -56,7 +51,8 @@ def publish(pool: Pool, batch: Batch, recheck: Recheck) -> Outcome:
     """Load the batch. `recheck` is asked, before anything is written, about documents that another attempt has written since
     they were planned; those it does not confirm are superseded.
 
-    Raises Retry when texts lack a vector in the space and the cache, or when the database stays away.
+    Raises Retry when texts lack a vector in the space and the cache, or when the database stays away; Switched when the
+    collection is served from another space than the batch's by now.
     """
     chunks = chunks_by_document(batch.chunks)
     documents = sorted(batch.documents, key=lambda row: (row.parent_doc_id is not None, row.doc_id))
@@ -127,25 +123,34 @@ class _Publisher:
         return False
 
     def _persist(self, documents: Sequence[DocumentRow]) -> Outcome:
+        unknown = True  # to the ledger, until a row in the way says otherwise
         for attempt in range(ATTEMPTS):
             try:
                 with self.pool.connection() as conn:
-                    return self._transaction(conn, documents)
+                    return self._transaction(conn, documents, unknown)
             except (psycopg.Error, _StartOver) as error:
+                if unknown and _in_the_way(error):
+                    unknown = False
+                    continue
                 if not _passing(error):
                     raise
                 cause = error
                 time.sleep(FIRST_PAUSE * 2**attempt)
         raise Retry(f"publish: {ATTEMPTS} attempts ended with {' '.join(str(cause).split()) or type(cause).__name__}")
 
-    def _transaction(self, conn: Connection, documents: Sequence[DocumentRow]) -> Outcome:
-        queries, names = load("publish"), self._names()
+    def _transaction(self, conn: Connection, documents: Sequence[DocumentRow], unknown: bool = False) -> Outcome:
+        """One attempt; `unknown` allows the way of new documents, if the locks find no row of them."""
+        queries, names = load("publish"), self.batch.names()
         conn.execute(queries["begin"])
         conn.execute(queries["lock_collection"], names)
+        require_active(conn, self.batch.space)
         known, seen = self._classify(conn, documents)
         settled = known.loaded | known.superseded | {row.doc_id for row in known.rejected}
         writable = [row for row in documents if row.doc_id not in settled]
-        return known + self._write(conn, writable, seen) if writable else known
+        if not writable:
+            return known
+        work = Work(self.batch, writable, self.chunks, self.members)
+        return known + self._write(conn, work, None if unknown and not seen else list(seen))
 
     def _classify(self, conn: Connection, documents: Sequence[DocumentRow]) -> tuple[Outcome, dict[bytes, int]]:
         """Lock the rows; what this attempt or a later or unexpected one has settled before, and the fences seen.
@@ -155,7 +160,7 @@ class _Publisher:
         ids = {row.doc_id for row in documents}
         objects = {row.parent_doc_id for row in documents if row.parent_doc_id}
         members = set().union(*(self.members.get(doc_id, ()) for doc_id in ids))
-        names = {**self._names(), "doc_ids": list(ids | objects | members)}
+        names = {**self.batch.names(), "doc_ids": list(ids | objects | members)}
         locked = conn.execute(load("publish")["lock_documents"], names).fetchall()
         seen = {doc_id: fence for doc_id, fence, *_ in locked}
         done = {doc_id for doc_id, _, mine, _ in locked if mine}
@@ -170,51 +175,26 @@ class _Publisher:
         again = tuple(RejectedRow(doc_id, "22000", "refused by this attempt before") for doc_id in sorted(refused & ids))
         return Outcome(frozenset(done & ids), frozenset(superseded & ids), again), seen
 
-    def _write(self, conn: Connection, documents: Sequence[DocumentRow], seen: dict[bytes, int]) -> Outcome:
-        queries, names, space = load("publish"), self._names(), self.batch.space
-        staged = self._stage(conn, documents, seen)
-        if conn.execute(queries["write_documents"], names).rowcount != len(documents):
+    def _write(self, conn: Connection, work: Work, seen: Sequence[bytes] | None) -> Outcome:
+        """Write the documents and what hangs on them."""
+        written = write(conn, work, seen)
+        if written is None:
             raise _StartOver
-        conn.execute(queries["write_texts"], names)
-        conn.execute(queries["mend_texts"], names)
-        retired = conn.execute(queries["retire_chunks"], names).rowcount
-        written = conn.execute(queries["write_chunks"], names).rowcount
-        vectors = conn.execute(space.fill(queries["write_vectors"]), names).rowcount
-        self._require_vectors(conn)
-        gone = self._delete_members(conn)
-        conn.execute(queries["resolve_quarantine"], names)
-        self._quarantine_members(conn, documents)
-        conn.execute(queries["supersede_holds"], names)
+        gone = self._delete_members(conn, work)
+        conn.execute(load("publish")["resolve_quarantine"], work.names)
+        self._quarantine_members(conn, work.documents)
+        conn.execute(load("publish")["supersede_holds"], work.names)
         return Outcome(
-            loaded=frozenset(row.doc_id for row in documents),
+            loaded=frozenset(row.doc_id for row in work.documents),
             deleted_members=frozenset(gone),
-            chunks_written=written,
-            chunks_kept=staged - written,
-            chunks_retired=retired,
-            vectors_written=vectors,
+            chunks_written=written.chunks,
+            chunks_kept=written.kept,
+            chunks_retired=written.retired,
+            vectors_written=written.vectors,
         )
 
-    def _stage(self, conn: Connection, documents: Sequence[DocumentRow], seen: dict[bytes, int]) -> int:
-        """COPY the documents and their chunks into temporary tables; returns the number of chunks."""
-        queries = load("publish")
-        conn.execute(queries["stage_documents"])
-        conn.execute(queries["stage_chunks"])
-        rows = (
-            (*_fields(row, self._of(row), len(self.members.get(row.doc_id, ()))), seen.get(row.doc_id)) for row in documents
-        )
-        _copy(conn, queries["copy_documents"], DOCUMENT_TYPES, rows)
-        chunks = [chunk._replace(heading_path=list(chunk.heading_path)) for row in documents for chunk in self._of(row)]
-        _copy(conn, queries["copy_chunks"], CHUNK_TYPES, chunks)
-        conn.execute(queries["analyze_staged"])
-        return len(chunks)
-
-    def _require_vectors(self, conn: Connection) -> None:
-        row = conn.execute(self.batch.space.fill(load("publish")["without_vector"]), self._names()).fetchone()
-        if row and row[0]:
-            raise Retry(f"publish: {row[0]} texts have no vector in space {self.batch.space.id}; embed the shard again")
-
-    def _delete_members(self, conn: Connection) -> list[bytes]:
-        values = {**self._names(), "present": list(set().union(*self.members.values()))}
+    def _delete_members(self, conn: Connection, work: Work) -> list[bytes]:
+        values = {**work.names, "present": list(set().union(*self.members.values()))}
         gone = [doc_id for (doc_id,) in conn.execute(load("publish")["vanished_members"], values)]
         if gone:
             deletions.mark(conn, run_id=self.batch.run_id, tenant=self.batch.tenant, fence=self.batch.fence, doc_ids=gone)
@@ -226,21 +206,10 @@ class _Publisher:
         items = [item for item in self.batch.refused if item.parent_doc_id in sources]
         if items:
             names = {"source": sources[items[0].parent_doc_id or b""], "doc_ids": [item.doc_id for item in items]}
-            quarantine.enter(conn, {**self._names(), **names}, items)
+            quarantine.enter(conn, {**self.batch.names(), **names}, items)
 
     def _of(self, row: DocumentRow) -> Sequence[ChunkRow]:
         return self.chunks.get(row.doc_id, ())
-
-    def _names(self) -> dict[str, Any]:
-        batch = self.batch
-        return {
-            "tenant": batch.tenant,
-            "collection": batch.collection,
-            "fence": batch.fence,
-            "run_id": batch.run_id,
-            "chunk_set": batch.chunk_set,
-            "fingerprint": batch.space.embedder_fingerprint,
-        }
 
 
 def is_data_error(error: BaseException) -> bool:
@@ -248,6 +217,11 @@ def is_data_error(error: BaseException) -> bool:
     if isinstance(error, psycopg.Error) and error.sqlstate:
         return error.sqlstate[:2] in {"22", "23", "54"}
     return isinstance(error, (psycopg.DataError, UnicodeEncodeError, struct.error))
+
+
+def _in_the_way(error: BaseException) -> bool:
+    """Whether another writer was first with a row that was taken for new, so that only a merge can tell what to do."""
+    return isinstance(error, (errors.UniqueViolation, errors.ForeignKeyViolation))
 
 
 def _passing(error: BaseException) -> bool:
@@ -266,18 +240,3 @@ def _rejected(document: DocumentRow, error: BaseException, chunk: str) -> Reject
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     why = " ".join(str(error).split())[:500]
     return RejectedRow(document.doc_id, state or "22000", f"{chunk}: {why}" if chunk else why)
-
-
-def _fields(row: DocumentRow, chunks: Sequence[ChunkRow], members: int) -> tuple[Any, ...]:
-    return (
-        *(row.doc_id, row.source, row.uri, row.member, row.parent_doc_id, row.source_version, row.pipeline_fingerprint),
-        *(row.content_sha, row.title, row.media_type, row.lang, Jsonb(dict(row.metadata)), list(row.warnings), row.bytes),
-        *(row.source_modified, members, len(chunks), chunk_digest(chunks)),
-    )
-
-
-def _copy(conn: Connection, statement: str, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(types)
-        for row in rows:
-            copy.write_row(row)

@@ -6,10 +6,13 @@ table by `publish` only, and from the cache only: `keep` therefore comes before 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psycopg import Cursor, errors
 
 from pipelines.errors import Retry
 from pipelines.records import PUBLIC_TENANT
@@ -61,12 +64,21 @@ def remember(
     _check(shas, matrix)
     if not shas:
         return 0
+    order = sorted(range(len(shas)), key=shas.__getitem__)  # one order for every writer, so that none waits for another
+    shas, matrix = [shas[row] for row in order], matrix[order]
+    try:
+        with connection(pool) as conn, conn.cursor() as cursor:
+            _copy(cursor, load("vectors")["copy"], shas, matrix, (tenant, fingerprint))
+            return len(shas)
+    except errors.UniqueViolation:  # some are there, or among these twice
+        return _remember_new(pool, fingerprint, shas, matrix, tenant)
+
+
+def _remember_new(pool: Pool, fingerprint: str, shas: Sequence[bytes], matrix: npt.NDArray[np.float32], tenant: str) -> int:
     queries = load("vectors")
     with connection(pool) as conn, conn.cursor() as cursor:
         cursor.execute(queries["stage"])
-        with cursor.copy(queries["copy"]) as copy:
-            for block in _copy_blocks(shas, matrix):
-                copy.write(block)
+        _copy(cursor, queries["copy_staged"], shas, matrix)
         cursor.execute(queries["remember"], {"tenant": tenant, "fingerprint": fingerprint})
         return cursor.rowcount
 
@@ -109,12 +121,28 @@ def _check(shas: Sequence[bytes], matrix: npt.NDArray[np.float32]) -> None:
         raise ValueError(f"{bad.size} of {len(shas)} vectors are not of length 1, first row {bad[0]}: {norms[bad[0]]}")
 
 
-def _copy_blocks(shas: Sequence[bytes], matrix: npt.NDArray[np.float32]) -> Iterator[bytes]:
-    """Binary COPY of (bytea(32), vector) made in blocks by numpy; a dumper in Python would cost more than the server."""
+def _copy(
+    cursor: Cursor[Any],
+    statement: str,
+    shas: Sequence[bytes],
+    matrix: npt.NDArray[np.float32],
+    texts: Sequence[str] = (),
+) -> None:
+    """COPY of (…texts, text_sha, vector), the texts being the same in every row."""
+    with cursor.copy(statement) as copy:
+        for block in _copy_blocks(shas, matrix, texts):
+            copy.write(block)
+
+
+def _copy_blocks(shas: Sequence[bytes], matrix: npt.NDArray[np.float32], texts: Sequence[str] = ()) -> Iterator[bytes]:
+    """Binary COPY of (…text, bytea(32), vector) made in blocks by numpy; a dumper in Python would cost more than that."""
     dim = matrix.shape[1]
+    head = struct.pack(">h", 2 + len(texts))
+    for text in texts:
+        head += struct.pack(">i", len(text.encode())) + text.encode()
     layout = np.dtype(
         [
-            ("fields", ">i2"),
+            ("head", f"V{len(head)}"),
             ("sha_length", ">i4"),
             ("sha", "V32"),
             ("length", ">i4"),
@@ -127,7 +155,8 @@ def _copy_blocks(shas: Sequence[bytes], matrix: npt.NDArray[np.float32]) -> Iter
     for start in range(0, len(shas), BLOCK_ROWS):
         part = shas[start : start + BLOCK_ROWS]
         block = np.zeros(len(part), dtype=layout)
-        block["fields"], block["sha_length"], block["length"], block["dim"] = 2, 32, 4 + 4 * dim, dim
+        block["head"] = np.frombuffer(head, dtype=f"V{len(head)}")
+        block["sha_length"], block["length"], block["dim"] = 32, 4 + 4 * dim, dim
         block["sha"] = np.frombuffer(b"".join(part), dtype="V32")
         block["v"] = matrix[start : start + BLOCK_ROWS]
         yield block.tobytes()

@@ -13,3 +13,9 @@ CREATE SCHEMA IF NOT EXISTS millrace_migrations
 -- name: statement_seconds
 -- How long the server lets a statement run; 0: for ever.
 SELECT extract(epoch FROM current_setting('statement_timeout')::interval)::float8
+
+-- name: no_timeout
+SELECT set_config('statement_timeout', '0', false)
+
+-- name: reset
+RESET ALL

@@ -1,5 +1,11 @@
 -- name: begin
-SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '10s', true)
+-- Rows are found by their keys, in an index. While a table is small or was never analysed, the planner would rather read all
+-- of it, once a batch, and keep the plan by which the session checks a foreign key.
+SELECT set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '60s', true),
+       set_config('enable_seqscan', 'off', true)
+
+-- name: now
+SELECT clock_timestamp()
 
 -- name: lock_collection
 SELECT pg_advisory_xact_lock_shared(hashtext('millrace.collection'), hashtext(%(tenant)s || '/' || %(collection)s))
@@ -14,38 +20,30 @@ WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
 ORDER BY doc_id
 FOR NO KEY UPDATE
 
+-- name: copy_documents
+COPY document (
+    tenant, doc_id, collection, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha,
+    state, fence, commit_token, run_id, loaded_version, chunk_set, chunk_count, chunk_digest, title, media_type, lang,
+    metadata, warnings, bytes, source_modified, members, loaded_at)
+FROM STDIN (FORMAT binary)
+
 -- name: stage_documents
 CREATE TEMP TABLE staged_document ON COMMIT DROP AS
-SELECT doc_id, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha, title, media_type,
-       lang, metadata, warnings, bytes, source_modified, members, chunk_count, chunk_digest, fence AS seen
+SELECT tenant, doc_id, collection, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha,
+       state, fence, commit_token, run_id, loaded_version, chunk_set, chunk_count, chunk_digest, title, media_type, lang,
+       metadata, warnings, bytes, source_modified, members, loaded_at
 FROM document WITH NO DATA
 
--- name: stage_chunks
-CREATE TEMP TABLE staged_chunk ON COMMIT DROP AS
-SELECT c.doc_id, c.ordinal, c.text_sha, t.body, c.heading_path, c.char_start, c.char_end, c.tokens, c.lang, c.kind
-FROM chunk c JOIN text t USING (tenant, text_sha) WITH NO DATA
-
--- name: copy_documents
+-- name: copy_staged_documents
 COPY staged_document FROM STDIN (FORMAT binary)
 
--- name: copy_chunks
-COPY staged_chunk FROM STDIN (FORMAT binary)
-
--- name: analyze_staged
-ANALYZE staged_document, staged_chunk
-
 -- name: write_documents
--- A row that appeared or moved since it was locked is left alone; the caller counts the rows and starts over.
+-- A row that appeared since the others were locked is left alone; the caller counts the rows and starts over.
 INSERT INTO document AS d (
     tenant, doc_id, collection, source, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha,
-    state, reason, attempts, fence, commit_token, run_id, loaded_version, chunk_set, chunk_count, chunk_digest,
-    title, media_type, lang, metadata, warnings, bytes, source_modified, members, loaded_at)
-SELECT %(tenant)s, s.doc_id, %(collection)s, s.source, s.uri, s.member, s.parent_doc_id, s.source_version,
-       s.pipeline_fingerprint, s.content_sha, 'loaded', NULL, 0, %(fence)s::bigint,
-       commit_token(%(fence)s::bigint, s.doc_id, 'loaded'), %(run_id)s, s.source_version, %(chunk_set)s::integer,
-       s.chunk_count, s.chunk_digest, s.title, s.media_type, s.lang, s.metadata, s.warnings, s.bytes, s.source_modified,
-       s.members, clock_timestamp()
-FROM staged_document s
+    state, fence, commit_token, run_id, loaded_version, chunk_set, chunk_count, chunk_digest, title, media_type, lang,
+    metadata, warnings, bytes, source_modified, members, loaded_at)
+SELECT * FROM staged_document s
 ORDER BY s.doc_id
 ON CONFLICT (tenant, doc_id) DO UPDATE SET
     collection = EXCLUDED.collection, source = EXCLUDED.source, uri = EXCLUDED.uri, member = EXCLUDED.member,
@@ -57,82 +55,89 @@ ON CONFLICT (tenant, doc_id) DO UPDATE SET
     media_type = EXCLUDED.media_type, lang = EXCLUDED.lang, metadata = EXCLUDED.metadata, warnings = EXCLUDED.warnings,
     bytes = EXCLUDED.bytes, source_modified = EXCLUDED.source_modified, members = EXCLUDED.members,
     loaded_at = EXCLUDED.loaded_at
-WHERE d.fence < EXCLUDED.fence
-  AND d.fence = (SELECT s.seen FROM staged_document s WHERE s.doc_id = EXCLUDED.doc_id)
+WHERE d.fence < EXCLUDED.fence AND d.doc_id = ANY(%(seen)s)
+
+-- name: known_texts
+-- Which are there, and whether they are what their hash says (records.sha256).
+SELECT t.text_sha, t.text_sha = sha256(int8send(octet_length(t.body)) || convert_to(t.body, 'UTF8'))
+FROM text t WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)s)
+
+-- name: mend_text
+UPDATE text SET body = %(body)s WHERE tenant = %(tenant)s AND text_sha = %(sha)s
+
+-- name: copy_texts
+COPY text (tenant, text_sha, body, lang) FROM STDIN (FORMAT binary)
+
+-- name: stage_texts
+CREATE TEMP TABLE staged_text ON COMMIT DROP AS SELECT tenant, text_sha, body, lang FROM text WITH NO DATA
+
+-- name: copy_staged_texts
+COPY staged_text FROM STDIN (FORMAT binary)
 
 -- name: write_texts
--- Known texts are left out first: their tsvector would be computed before the conflict is noticed.
-INSERT INTO text (tenant, text_sha, body, lang)
-SELECT DISTINCT ON (s.text_sha) %(tenant)s, s.text_sha, s.body, s.lang
-FROM staged_chunk s
-WHERE NOT EXISTS (SELECT FROM text t WHERE t.tenant = %(tenant)s AND t.text_sha = s.text_sha)
-ORDER BY s.text_sha, s.lang
+-- In the order of staging. One that another writer adds at this moment is left to that one.
+INSERT INTO text (tenant, text_sha, body, lang) SELECT * FROM staged_text
 ON CONFLICT DO NOTHING
 
--- name: mend_texts
--- A stored body that is not the text of its hash was altered behind the ledger; whoever publishes the text again restores it.
-UPDATE text t SET body = s.body
-FROM (SELECT DISTINCT text_sha, body FROM staged_chunk) s
-WHERE t.tenant = %(tenant)s AND t.text_sha = s.text_sha AND t.body <> s.body
+-- name: held_chunks
+SELECT c.ctid::text, c.chunk_set, c.doc_id, c.ordinal, c.text_sha, c.heading_path, c.char_start, c.char_end, c.tokens,
+       c.lang, c.kind
+FROM chunk c
+WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = ANY(%(doc_ids)s)
+
+-- name: drop_standby
+-- What stood by for a switch was of the version that is replaced.
+DELETE FROM standby b WHERE b.tenant = %(tenant)s AND b.doc_id = ANY(%(doc_ids)s)
 
 -- name: retire_chunks
--- Chunks of any chunk set that are not staged exactly so go to the past; the others are not touched.
+-- Chunks of the served chunk set go into the past. Their documents are locked, so they are still where they were seen.
 WITH gone AS (
-    DELETE FROM chunk c USING staged_document d
-    WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = d.doc_id
-      AND NOT EXISTS (
-        SELECT FROM staged_chunk s
-        WHERE s.doc_id = c.doc_id AND s.ordinal = c.ordinal AND c.chunk_set = %(chunk_set)s
-          AND (s.text_sha, s.heading_path, s.char_start, s.char_end, s.tokens, s.lang, s.kind)
-            = (c.text_sha, c.heading_path, c.char_start, c.char_end, c.tokens, c.lang, c.kind))
+    DELETE FROM chunk c
+    WHERE c.ctid = ANY(%(tids)s::tid[]) AND c.doc_id = ANY(%(doc_ids)s) AND c.text_sha = ANY(%(shas)s)
     RETURNING c.*
 )
 INSERT INTO chunk_past (tenant, chunk_set, doc_id, ordinal, text_sha, body, heading_path, char_start, char_end, tokens,
                         lang, kind, valid_from, valid_to, run_id)
-SELECT g.tenant, g.chunk_set, g.doc_id, g.ordinal, g.text_sha, t.body, g.heading_path, g.char_start, g.char_end, g.tokens,
-       g.lang, g.kind, g.valid_from, clock_timestamp(), %(run_id)s
-FROM gone g JOIN text t USING (tenant, text_sha)
+SELECT g.tenant, g.chunk_set, g.doc_id, g.ordinal, g.text_sha,
+       coalesce((SELECT t.body FROM text t WHERE t.tenant = g.tenant AND t.text_sha = g.text_sha), ''),
+       g.heading_path, g.char_start, g.char_end, g.tokens, g.lang, g.kind, g.valid_from, clock_timestamp(), %(run_id)s
+FROM gone g
+WHERE g.chunk_set = %(chunk_set)s
 
--- name: write_chunks
-INSERT INTO chunk (tenant, chunk_set, doc_id, ordinal, text_sha, heading_path, char_start, char_end, tokens, lang, kind)
-SELECT %(tenant)s, %(chunk_set)s, s.doc_id, s.ordinal, s.text_sha, s.heading_path, s.char_start, s.char_end, s.tokens,
-       s.lang, s.kind
-FROM staged_chunk s
-WHERE NOT EXISTS (
-    SELECT FROM chunk c
-    WHERE c.tenant = %(tenant)s AND c.chunk_set = %(chunk_set)s AND c.doc_id = s.doc_id AND c.ordinal = s.ordinal)
-ORDER BY s.text_sha
+-- name: copy_chunks
+COPY chunk (tenant, chunk_set, doc_id, ordinal, text_sha, heading_path, char_start, char_end, tokens, lang, kind)
+FROM STDIN (FORMAT binary)
+
+-- name: known_vectors
+SELECT v.text_sha FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)s)
 
 -- name: write_vectors
 INSERT INTO {table} (tenant, text_sha, embedding)
-SELECT %(tenant)s, e.text_sha, e.embedding::{type}
+SELECT e.tenant, e.text_sha, e.embedding::{type}
 FROM embedding_cache e
-WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s
-  AND e.text_sha IN (SELECT s.text_sha FROM staged_chunk s)
-  AND NOT EXISTS (SELECT FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = e.text_sha)
+WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = ANY(%(shas)s)
 ORDER BY e.text_sha
 ON CONFLICT DO NOTHING
 
 -- name: without_vector
-SELECT count(DISTINCT s.text_sha) FROM staged_chunk s
-WHERE NOT EXISTS (SELECT FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = s.text_sha)
+SELECT cardinality(%(shas)s::bytea[]) - count(*) FROM {table} v
+WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)s)
 
 -- name: vanished_members
--- Attachments of the staged objects that this version of the object no longer has.
+-- Attachments of the written objects that this version of the object no longer has. The tenant is compared so that no index
+-- that begins with it looks good enough.
 SELECT m.doc_id FROM document m
-JOIN (SELECT DISTINCT source, uri FROM staged_document) o
-  ON m.source = o.source AND left(m.uri, 600) = left(o.uri, 600) AND m.uri = o.uri
-WHERE m.tenant = %(tenant)s AND m.member <> '' AND m.state <> 'deleted' AND m.fence < %(fence)s
-  AND m.doc_id <> ALL(%(present)s)
+WHERE m.source = ANY(%(sources)s)
+  AND left(m.uri, 600) = ANY(ARRAY(SELECT left(w.uri, 600) FROM unnest(%(uris)s::text[]) AS w (uri)))
+  AND m.uri = ANY(%(uris)s) AND m.tenant IS NOT DISTINCT FROM %(tenant)s
+  AND m.member <> '' AND m.state <> 'deleted' AND m.fence < %(fence)s AND m.doc_id <> ALL(%(present)s)
 ORDER BY m.doc_id
 FOR NO KEY UPDATE OF m
 
 -- name: resolve_quarantine
-UPDATE quarantine q SET resolved_at = clock_timestamp(), replay_at = NULL
-FROM staged_document s
-WHERE q.tenant = %(tenant)s AND q.source = s.source AND q.doc_id = s.doc_id AND q.resolved_at IS NULL
+UPDATE quarantine SET resolved_at = clock_timestamp(), replay_at = NULL
+WHERE tenant = %(tenant)s AND source = ANY(%(sources)s) AND doc_id = ANY(%(doc_ids)s) AND resolved_at IS NULL
 
 -- name: supersede_holds
-UPDATE held_deletion h SET decision = 'superseded', decided_at = clock_timestamp()
-FROM staged_document s
-WHERE h.tenant = %(tenant)s AND h.source = s.source AND h.doc_id = s.doc_id AND h.decision IS NULL
+UPDATE held_deletion SET decision = 'superseded', decided_at = clock_timestamp()
+WHERE tenant = %(tenant)s AND source = ANY(%(sources)s) AND doc_id = ANY(%(doc_ids)s) AND decision IS NULL

@@ -24,10 +24,13 @@ WHERE NOT EXISTS (
     SELECT FROM embedding_cache e
     WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = w.text_sha)
 
+-- name: copy
+COPY embedding_cache (tenant, embedder_fingerprint, text_sha, embedding) FROM STDIN (FORMAT binary)
+
 -- name: stage
 CREATE TEMP TABLE staged_vector (text_sha bytea, embedding vector) ON COMMIT DROP
 
--- name: copy
+-- name: copy_staged
 COPY staged_vector FROM STDIN (FORMAT binary)
 
 -- name: remember

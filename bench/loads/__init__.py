@@ -1,0 +1,1 @@
+"""What the benches of loading share: rows, a server, the product's own publish, and the peers in their own environment."""
