@@ -58,9 +58,14 @@ test: setup ## run every test: unit, contract, dags, integration, acceptance
 lint: setup ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-bench: setup ## one published figure: make bench NAME=freshness [ARGS=--quick]
-	@[ -n "$(NAME)" ] || { echo "make: which? make bench NAME=<one of: $$(cd bench && ls *.py | grep -v '^_' | sed 's/\.py$$//' | tr '\n' ' ')>" >&2; exit 1; }
-	@$(BIN)/python -m bench $(NAME) $(ARGS)
+FIGURES := $(filter $(basename $(notdir $(wildcard bench/*.py))),embed_cpu embed_gpu load load_searchable upsert e2e replay switch)
+bench: setup ## one published figure: make bench NAME=e2e [ARGS=--quick]; ALL=1: those of docs/performance.md, and the page
+	@[ -n "$(NAME)$(ALL)" ] || { echo "make: which? make bench NAME=<one of: $$(cd bench && ls *.py | grep -v '^_' | sed 's/\.py$$//' | tr '\n' ' ')>" >&2; exit 1; }
+	@if [ -n "$(NAME)" ]; then exec $(BIN)/python -m bench $(NAME) $(ARGS); fi; \
+	failed=""; rm -rf .millrace/bench; mkdir -p .millrace/bench; for name in $(FIGURES); do \
+		echo "== $$name"; $(BIN)/python -m bench $$name $(ARGS) | tee .millrace/bench/$$name.txt || failed="$$failed $$name"; done; \
+	$(BIN)/python -m bench report .millrace/bench; \
+	[ -z "$$failed" ] || { echo "make: a floor is missed in$$failed" >&2; exit 1; }
 
 FAULTS := crash hostile_s3 cuts torn_reads races model_based green_lie poison deletes restore
 faults: setup ## every fault bench one after the other, about an hour; ARGS=--quick: some minutes
@@ -68,21 +73,28 @@ faults: setup ## every fault bench one after the other, about an hour; ARGS=--qu
 		echo "== $$name"; $(BIN)/python -m bench $$name $(ARGS) || failed="$$failed $$name"; done; \
 	[ -z "$$failed" ] || { echo "make: a floor is missed in$$failed" >&2; exit 1; }
 
-bench-peers: ## .venv-peers: LangChain and LlamaIndex, which green_lie compares with
-	@if [ "$$(cat .venv-peers/.built 2>/dev/null)" != "$$(cksum < requirements-peers.txt)" ]; then \
-		rm -rf .venv-peers; "$(PYTHON)" -m venv .venv-peers; \
-		.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-input -r requirements-peers.txt; \
-		cksum < requirements-peers.txt > .venv-peers/.built; \
-	fi
+# The locks are complete, hence --no-deps; `make lock` leaves torchvision out, whose wheel is for CUDA and breaks the CPU's torch.
+PEERS := $(patsubst requirements-%.txt,%,$(wildcard requirements-peers*.txt))
+bench-peers: ## the libraries that benches compare with, one .venv-peers* a lock (they exclude each other); minutes
+	@for name in $(PEERS); do \
+		venv=.venv-$$name; lock=requirements-$$name.txt; \
+		[ "$$(cat $$venv/.built 2>/dev/null)" != "$$(cksum < $$lock)" ] || continue; \
+		echo "installing $$(grep -c '^[a-zA-Z0-9]' $$lock) packages into $$venv (log: $$venv/install.log)"; \
+		rm -rf $$venv; "$(PYTHON)" -m venv $$venv; \
+		$$venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off --no-compile --no-deps -r $$lock \
+			> $$venv/install.log 2>&1 || { grep -E '^(ERROR|error)' $$venv/install.log | head -n 3 >&2; \
+			echo "make: installing failed; see $$venv/install.log, then run make bench-peers again" >&2; exit 1; }; \
+		cksum < $$lock > $$venv/.built; \
+	done
 
 lock: setup ## pin the requirements*.in files again
-	@for name in requirements requirements-scheduler requirements-api requirements-peers; do \
+	@for name in requirements requirements-scheduler requirements-api requirements-worker requirements-worker-gpu $(PEERS:%=requirements-%); do \
 		echo "$$name.txt"; \
 		$(BIN)/python -m piptools compile --quiet --strip-extras --no-annotate --no-header --no-emit-options \
 			--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $(VENV)/$$name.txt $$name.in; \
 		{ echo "# Pinned by \`make lock\` from $$name.in; install with pip install -r $$name.txt"; \
-		  grep -v '^#' $(VENV)/$$name.txt | sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > $$name.txt; done
+		  grep -v '^#' $(VENV)/$$name.txt | sed -E '/^torchvision==/d; s/^(torch==[^+]+)\+.*/\1/'; } > $$name.txt; done
 
 clean: down ## remove .millrace (all local data), caches and .venv
-	@rm -rf .millrace $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@rm -rf .millrace $(VENV) .venv-peers* .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
