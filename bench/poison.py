@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.faults import dying, poison
-from bench.faults.lab import COLLECTION, SOURCE, Lab
+from bench.faults.lab import SOURCE, Lab
 from bench.faults.poison_world import World, world
 from bench.faults.sick import Sick
 from bench.harness import Limit, Options, Result, spread
@@ -133,7 +133,7 @@ def _sync(lab: Lab, source: Memory, well: bool = False) -> None:
         lab.query(f"ALTER TABLE text ADD CONSTRAINT no_poison CHECK (strpos(body, '{poison.REFUSED}') = 0)")
     with lab.context(source) as ctx:
         ctx.__dict__["parsers"] = ParsePool(lab.settings.limits, parser=dying.PARSER)
-        ctx._embedders[COLLECTION] = Sick(ctx.embedder(COLLECTION), cured=well)
+        ctx.models.use("hash", Sick(ctx.models.embedder("hash"), cured=well))
         sync.run(ctx, SyncRequest(SOURCE))
 
 

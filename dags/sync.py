@@ -1,4 +1,4 @@
-"""One DAG per source of include/config/sources.yaml: plan, per shard prepare -> validate -> embed -> publish, settle.
+"""One DAG per source of include/config/sources.yaml: plan, per shard prepare -> validate -> embed -> publish, then settle.
 
 Wiring only. The work is in pipelines/stages, which tasks import when they run; the CLI runs the same stages.
 """
@@ -9,11 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, chain, get_current_context, get_parsing_context, task, task_group
-from millrace_airflow import assets, documentation, forms, retries, runtime, schedules
+from millrace_airflow import assets, documentation, forms, placement, retries, runtime, schedules
 from millrace_airflow.links import stage
 
 from pipelines import config
 
+SETTINGS = config.load()
+GPU = placement.gpu(SETTINGS.placement)
 DEFAULTS: dict[str, Any] = {
     "owner": "millrace",
     "retries": retries.RETRIES,
@@ -54,7 +56,7 @@ def validate(ref: dict[str, Any]) -> dict[str, Any]:
     return runtime.run_shard(validate.run, ref)
 
 
-@stage(map_index_template=LABEL, data_docs=True, queue="gpu", pool="gpu", execution_timeout=timedelta(hours=4))
+@stage(map_index_template=LABEL, data_docs=True, execution_timeout=timedelta(hours=4), **GPU)
 def embed(ref: dict[str, Any]) -> dict[str, Any]:
     """Compute the vectors that are not known yet, and check them."""
     from pipelines.stages import embed
@@ -70,13 +72,24 @@ def publish(ref: dict[str, Any]) -> dict[str, Any]:
     return runtime.run_shard(publish.run, ref)
 
 
+# Skipped like the shards when there is nothing to do: only what was published is to be caught up with.
+@task(multiple_outputs=False, trigger_rule="none_failed_min_one_success", execution_timeout=timedelta(hours=4), **GPU)
+def catch_up() -> dict[str, Any]:
+    """Keep the spaces of the collection complete that do not serve."""
+    from pipelines.stages import catch_up
+
+    run_id = runtime.planned_run(get_current_context())
+    with runtime.open_task() as ctx:
+        return runtime.caught_up(catch_up.run(ctx, run_id))
+
+
 @task(trigger_rule="all_done", multiple_outputs=False)
 def settle() -> dict[str, Any]:
     """Account for every listed document, delete, audit; red on any gap."""
     from pipelines.stages import settle
 
     context = get_current_context()
-    run_id = runtime.planned_run(context)
+    run_id = runtime.run_if_any(context)
     if run_id is None:
         return {"note": "dry run: nothing was changed"}
     with runtime.open_task() as ctx:
@@ -105,12 +118,14 @@ def sync(name: str, source: config.SourceConfig) -> DAG:
 
         shards = plan(name)
         done = settle.override(outlets=[assets.changes(name)])()
-        shard.expand(ref=shards) >> done
+        published = shard.expand(ref=shards)
+        published >> catch_up() >> done
+        published >> done
         shards >> done
     return dag
 
 
-for source_name, source_config in config.load().sources.items():
+for source_name, source_config in SETTINGS.sources.items():
     # A worker parses this file for one DAG; it need not build the others.
     if get_parsing_context().dag_id in {None, f"sync_{source_name}"}:
         globals()[f"sync_{source_name}"] = sync(source_name, source_config)

@@ -11,13 +11,13 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import date, datetime
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pipelines import config, terminal
+from pipelines import cli_spaces, config, terminal
+from pipelines.cli_context import as_json, with_context
 from pipelines.connections import LocalConnections
 from pipelines.errors import FailRun, FixConfiguration, Held, MillraceError, Retry
 from pipelines.records import Reason, SyncRequest
@@ -41,7 +41,6 @@ class _Day(click.ParamType[date]):
 
 
 DAY = _Day()
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 day_option = click.option("--day", type=DAY, help="The day of a dated source.")
 prefix_option = click.option("--prefix", default="", help="Only objects below this path of the source.")
 
@@ -67,24 +66,6 @@ def main() -> None:
 @click.version_option(package_name="millrace")
 def cli() -> None:
     """Keep a text corpus true in Postgres/pgvector. Docs: docs/cli.md."""
-
-
-def with_context(command: Callable[..., None]) -> Callable[..., None]:
-    """Open the Context around a command, with progress on a terminal unless `--json`."""
-
-    @wraps(command)
-    def opened(*args: Any, **options: Any) -> None:
-        from pipelines.context import open_context
-
-        settings = config.load()
-        quiet = bool(options.get("as_json"))
-        with (
-            terminal.progress(quiet) as report,
-            open_context(settings, LocalConnections(settings), report) as ctx,
-        ):
-            command(ctx, *args, **options)
-
-    return opened
 
 
 @cli.command()
@@ -303,6 +284,30 @@ def restore(folder: Path, until: datetime | None) -> None:
 
 
 @cli.command()
+@as_json
+@with_context
+def maintain(ctx: Context, as_json: bool) -> None:
+    """Vacuum the tables, rebuild worn indexes, and check that vector indexes find what exact search does."""
+    from pipelines.stages import maintain as stage
+
+    report = stage.run(ctx)
+    terminal.show(report.as_dict(), report.text(), as_json)
+    stage.require(report)
+
+
+@cli.command()
+def roles() -> None:
+    """Let the roles millrace_writer and millrace_reader into the corpus database, with just the rights they need."""
+    from pipelines.connections import postgres_dsn
+    from pipelines.store import roles as grants
+
+    settings = config.load()
+    made = grants.grant(postgres_dsn(LocalConnections(settings)[settings.database]))
+    news = f"made {' and '.join(made)}; " if made else ""
+    terminal.say(f"{news}the rights are granted; docs/external-postgres.md says how logins join")
+
+
+@cli.command()
 def migrate() -> None:
     """Bring the corpus database's schema up to date."""
     from pipelines.connections import postgres_dsn
@@ -311,6 +316,10 @@ def migrate() -> None:
     settings = config.load()
     applied = database.migrate(postgres_dsn(LocalConnections(settings)[settings.database]))
     terminal.say(f"applied {', '.join(applied)}" if applied else "the schema is current")
+
+
+for added in cli_spaces.COMMANDS:
+    cli.add_command(added)
 
 
 if __name__ == "__main__":

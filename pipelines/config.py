@@ -22,6 +22,8 @@ from pipelines.errors import FixConfiguration
 
 DAY = "{{ ds }}"
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"  # of Kubernetes: 500m, 4, 16Gi
+WORD = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Strict(BaseModel):
@@ -110,6 +112,43 @@ class Prices(Strict):
     cpu_hour: float = Field(default=0.05, ge=0)
 
 
+class Toleration(Strict):
+    """A taint that a pod accepts, as Kubernetes writes it."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = "NoSchedule"
+
+
+class Pod(Strict):
+    """What one task's pod asks of Kubernetes, over the chart's pod template. Quantities as Kubernetes writes them: 16Gi."""
+
+    image: str | None = Field(default=None, min_length=1)
+    gpus: int = Field(default=1, ge=0)
+    gpu_resource: str = "nvidia.com/gpu"
+    cpus: str = Field(default="4", pattern=QUANTITY)
+    memory: str = Field(default="16Gi", pattern=QUANTITY)
+    shm: str = Field(default="2Gi", pattern=QUANTITY, description="size of /dev/shm, part of `memory`")
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: tuple[Toleration, ...] = Field(default=(Toleration(key="nvidia.com/gpu"),), strict=False)
+
+
+class Slot(Strict):
+    """Where one kind of task runs."""
+
+    queue: str = Field(default="gpu", pattern=WORD)
+    pool: str = Field(default="gpu", min_length=1)
+    executor: str | None = Field(default=None, min_length=1, description="a name or alias in [core] executor")
+    pod: Pod | None = None
+
+
+class Placement(Strict):
+    """Where the tasks run that compute vectors."""
+
+    gpu: Slot = Slot()
+
+
 class SourcesFile(Strict):
     database: str = "millrace_postgres"
     objects: ObjectsBucket | None = None
@@ -138,23 +177,64 @@ class Chunking(Strict):
         return self
 
 
+class HttpServer(Strict):
+    """An OpenAI-compatible /v1/embeddings server, such as TEI or vLLM, and what a run may ask of it."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://", description="with or without /v1")
+    connection: str | None = Field(default=None, description="host, port, schema; password as bearer token")
+    model: str = Field(description="the name that the server knows it by")
+    revision: str = Field(default="", description="part of the identity of the vectors; change it with the server's model")
+    dim: int = Field(ge=1)
+    max_tokens: int = Field(ge=8)
+    tokenizer: str = Field(description="a folder with the model's tokenizer.json")
+    prompt_query: str = ""
+    prompt_passage: str = ""
+    batch_texts: int = Field(default=32, ge=1)
+    batch_tokens: int = Field(default=16_384, ge=8)
+    concurrency: int = Field(default=4, ge=1, le=64)
+    timeout_seconds: int = Field(default=60, ge=1)
+    attempts: int = Field(default=5, ge=1)
+    run_requests: int = Field(default=100_000, ge=1, description="a run that needs more fails")
+    run_tokens: int = Field(default=1_000_000_000, ge=1, description="a run that needs more fails")
+
+    @model_validator(mode="after")
+    def _place(self) -> HttpServer:
+        if (self.url is None) == (self.connection is None):
+            raise ValueError("give either url or connection")
+        return self
+
+
+TIERS = {"openvino": ("f32", "bf16", "int8"), "torch": ("f32", "bf16", "fp16")}
+
+
 class Model(Strict):
-    """A sentence-transformers folder, by path or inside a Python package."""
+    """A sentence-transformers folder, by path or inside a Python package, or a server."""
 
     package: str | None = None
     path: str | None = None
-    tier: Literal["f32", "bf16", "hash"] = "f32"
+    http: HttpServer | None = None
+    engine: Literal["openvino", "torch"] = "openvino"
+    tier: Literal["f32", "bf16", "fp16", "int8", "hash"] = "f32"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="of the engine torch")
     storage: Literal["vector", "halfvec"] = "halfvec"
+    seed: int = Field(default=0, ge=0, description="of tier hash: another seed is another model")
 
     @model_validator(mode="after")
     def _one(self) -> Model:
-        if self.tier != "hash" and (self.package is None) == (self.path is None):
-            raise ValueError("give either package or path")
+        if self.tier == "hash":
+            return self
+        if sum(place is not None for place in (self.package, self.path, self.http)) != 1:
+            raise ValueError("give either package or path, or http")
+        if self.tier not in TIERS[self.engine]:
+            raise ValueError(f"engine {self.engine} has the tiers {', '.join(TIERS[self.engine])}, not {self.tier}")
+        if self.engine == "openvino" and self.device not in {"auto", "cpu"}:
+            raise ValueError(f"device {self.device} needs engine: torch")
         return self
 
 
 class Collection(Strict):
     model: str
+    golden: str | None = Field(default=None, description="JSON lines of questions that a new space is judged by")
 
 
 class ModelsFile(Strict):
@@ -178,7 +258,7 @@ class Limits(Strict):
     max_text_chars: int = Field(default=20_000_000, gt=0)
     shard_bytes: int = Field(default=4 * 2**20, gt=0)
     shard_documents: int = Field(default=2000, gt=0)
-    publish_batch_documents: int = Field(default=64, gt=0)
+    publish_batch_documents: int = Field(default=500, gt=0)
     embed_batch_texts: int = Field(default=256, gt=0)
 
 
@@ -208,6 +288,7 @@ class Settings(Strict):
     limits: Limits
     objects: ObjectsBucket | None = None
     prices: Prices = Prices()
+    placement: Placement = Placement()
 
     def source(self, name: str) -> SourceConfig:
         """The source's entry, or FixConfiguration naming the nearest one."""
@@ -255,6 +336,7 @@ def load(root: Path | None = None) -> Settings:
         limits=_read(folder / "limits.yaml", Limits),
         objects=sources.objects,
         prices=_read(folder / "prices.yaml", Prices),
+        placement=_read(folder / "placement.yaml", Placement),
     )
     for name, source in settings.sources.items():
         if source.collection not in settings.collections:
@@ -310,4 +392,5 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 def _all_keys(model: type[BaseModel]) -> set[str]:
     models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Collection, ObjectsBucket]
+    models += [HttpServer, Slot, Pod, Toleration]
     return {name for entry in models for name in entry.model_fields}

@@ -24,13 +24,15 @@ from pipelines.errors import MillraceError
 from pipelines.objects import Folder, S3Objects
 from pipelines.records import ShardRef
 from pipelines.stages.files import StageFiles
-from pipelines.store import database, ledger
+from pipelines.store import database, ledger, spaces
 
 if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
+    from pipelines.embed.models import Models
     from pipelines.ports import Embedder, Objects, Source, Tokenizer
     from pipelines.quality.validator import Validator
+    from pipelines.store.spaces import Space
     from pipelines.text.sandbox import ParsePool
 
 log = logging.getLogger(__name__)
@@ -100,8 +102,6 @@ class Context:
         self.settings = settings
         self.connections = connections
         self.report = report
-        self._tokenizers: dict[str, Tokenizer] = {}
-        self._embedders: dict[str, Embedder] = {}
 
     @cached_property
     def pool(self) -> ConnectionPool:
@@ -141,25 +141,36 @@ class Context:
         """The adapter of a configured source."""
         return sources.open_source(name, self.settings.source(name), self.connections, day)
 
+    @cached_property
+    def models(self) -> Models:
+        """The embedders and tokenizers of models.yaml by name, each opened once."""
+        from pipelines.embed.models import Models
+
+        return Models(self.settings.models, self.cache, self.connections)
+
+    def model_name(self, collection: str, space: Space | None = None) -> str:
+        """The models.yaml entry of a collection's space: of the active one, the configured one where none serves yet.
+
+        Raises FixConfiguration when no entry computes the vectors that are stored.
+        """
+        configured = self.settings.collections[collection].model if collection in self.settings.collections else ""
+        space = space or spaces.active(self.pool, collection)
+        if space is not None:
+            return self.models.of_space(space, configured)
+        self.settings.model_of(collection)
+        return configured
+
     def model(self, collection: str) -> Model:
-        """The model that embeds a collection."""
-        return self.settings.model_of(collection)
+        """The model that embeds a collection now."""
+        return self.models.entry(self.model_name(collection))
 
     def tokenizer(self, collection: str) -> Tokenizer:
-        """The tokenizer of a collection's model."""
-        if collection not in self._tokenizers:
-            from pipelines.embed import open_tokenizer
-
-            self._tokenizers[collection] = open_tokenizer(self.model(collection))
-        return self._tokenizers[collection]
+        """The tokenizer of the model that embeds a collection now."""
+        return self.models.tokenizer(self.model_name(collection))
 
     def embedder(self, collection: str) -> Embedder:
-        """The embedder of a collection's model, loaded once."""
-        if collection not in self._embedders:
-            from pipelines.embed import open_embedder
-
-            self._embedders[collection] = open_embedder(self.model(collection), self.cache)
-        return self._embedders[collection]
+        """The embedder of a collection's active space; the database says which, not the configuration."""
+        return self.models.embedder(self.model_name(collection))
 
     @contextmanager
     def alive(self, fence: int) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 * MillraceError
   + Retry               a dependency failed; the same call may succeed later
+    - Switched            the collection went over to another space meanwhile; the work is done again for that one
   + SkipDocument        one document cannot be loaded; it is quarantined with a reason, its siblings go on
   + FailRun             the run must stop and be red; the corpus served so far is untouched
     - Held              a person has to decide (held deletions)
@@ -22,6 +23,10 @@ class MillraceError(Exception):
 
 class Retry(MillraceError):
     """A dependency (object store, database, model server) failed; nothing was decided about any document."""
+
+
+class Switched(Retry):
+    """What was prepared for one space met another one serving the collection; nothing was written or answered."""
 
 
 class SkipDocument(MillraceError):

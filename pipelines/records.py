@@ -238,3 +238,56 @@ class Accounting:
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one re-embedding may use; None is no limit. It stops cleanly at the first limit reached and can go on later."""
+
+    texts: int | None = None  # embedded, not counting cached ones
+    tokens: int | None = None
+    seconds: float | None = None  # of wall time, from the plan on
+    cost: float | None = None  # in the currency of prices.yaml
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedRequest:
+    """What a door asks of one re-embedding: a space of `model` (empty: the configured one) beside the one that serves."""
+
+    collection: str
+    model: str = ""
+    budget: Budget = Budget()
+    switch: bool = False  # let the new space serve once it is verified
+    keep_days: int | None = None  # retire spaces that stopped serving longer ago
+    door: Literal["cli", "airflow"] = "cli"
+    external_id: str = ""
+    decided_by: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form, for the run record."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRef:
+    """A part of a re-embedding, small enough for XCom: a range of document ids and of text hashes, with its share of the
+    budget."""
+
+    run_id: int
+    space: int
+    shard: str  # "0001"
+    label: str
+    after: str  # hex, exclusive; "" for the first
+    last: str  # hex, inclusive
+    texts: int | None = None  # embeddings that it may compute
+    tokens: int | None = None
+    seconds: float | None = None  # of its own work
+    until: float | None = None  # seconds of the epoch at which all spans stop
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)

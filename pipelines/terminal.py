@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from pipelines.records import Accounting
     from pipelines.search.answer import Answer
     from pipelines.search.hybrid import Hit
+    from pipelines.stages.reembed import Outcome as Reembedded
+    from pipelines.stages.switch import Entry
     from pipelines.store.audit import Finding
     from pipelines.store.deletions import Hold
     from pipelines.store.ledger import SourceStatus
     from pipelines.store.quarantine import QuarantineItem
+    from pipelines.store.space_states import Switch
 
 
 def say(line: str) -> None:
@@ -121,10 +124,16 @@ def accounting(done: Accounting) -> str:
         f"  {done.listed} listed: {counts}",
     ]
     lines += [f"    {reason}: {count}" for reason, count in sorted(done.reasons.items())]
-    lines.append(
-        f"  {stats.get('chunks', 0)} chunks, {stats.get('embedded', 0)} embeddings computed, {stats.get('reused', 0)} reused"
-    )
+    lines.append(f"  {stats.get('chunks', 0)} chunks, {_embeddings(stats)}")
     return "\n".join(lines + [f"  note: {note}" for note in done.notes])
+
+
+def _embeddings(stats: Mapping[str, Any]) -> str:
+    found = f"{stats.get('embedded', 0)} embeddings computed, {stats.get('reused', 0)} reused"
+    if not stats.get("reused"):
+        return found
+    saved = f", about {stats['saved_seconds']:.1f} s saved" if "saved_seconds" in stats else ""
+    return f"{found} ({stats.get('reuse_rate', 0):.0%}{saved})"
 
 
 STATES = ("loaded", "unchanged", "quarantined", "deleted", "excluded")
@@ -215,6 +224,49 @@ def quarantine(items: Sequence[QuarantineItem]) -> str:
         for item in items
     ]
     return "\n".join(lines) or "the quarantine is empty"
+
+
+def spaces(found: Sequence[Entry]) -> str:
+    """One paragraph a space."""
+    lines = []
+    for entry in found:
+        space = entry.space
+        lines.append(
+            f"{space.collection} {space.id}: {space.state} since {space.changed_at:%Y-%m-%d %H:%M:%S %Z}, {space.model}"
+            f" {space.revision[:12]} ({space.dtype}, {space.dim} dimensions as {space.storage}), chunk set {space.chunk_set}"
+        )
+        if entry.missing_documents or entry.missing_texts:
+            lines.append(f"  missing: {entry.missing_documents} documents' passages, {entry.missing_texts} texts' vectors")
+        if space.report:
+            lines.append(f"  verified: {_measured(space.report)}")
+    return "\n".join(lines) or "no space yet; the first sync of a collection makes one"
+
+
+def reembedded(done: Reembedded) -> str:
+    """How a re-embedding ended."""
+    counts = ", ".join(f"{name} {count}" for name, count in done.counts.items() if count) or "nothing to do"
+    lines = [f"run {done.run_id}: space {done.space} of {done.collection} is {done.state}: {counts}"]
+    if done.report:
+        lines.append(f"  verified: {_measured(done.report)}")
+    lines += [f"  retired space {number}" for number in done.retired]
+    return "\n".join(lines + [f"  note: {note}" for note in done.notes])
+
+
+def switched(done: Switch) -> str:
+    """Which space serves now, and the way back."""
+    return (
+        f"{done.collection} is served by space {done.serves}, space {done.left} is kept; "
+        f"back with `millrace rollback {done.collection}`"
+    )
+
+
+def _measured(report: Mapping[str, Any]) -> str:
+    parts = [f"{report['texts']} texts"]
+    if report["recall_at_10"] is not None:
+        parts.append(f"recall@10 {report['recall_at_10']:.3f}")
+    if report["ndcg_at_10"] is not None:
+        parts.append(f"nDCG@10 {report['ndcg_at_10']:.3f} (served then: {report['ndcg_at_10_serving']:.3f})")
+    return ", ".join([*parts, *report["failures"]])
 
 
 def _shorten(text: str, width: int = 300) -> str:

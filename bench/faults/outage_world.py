@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from bench.faults.lab import COLLECTION, ROOT, SOURCE, Lab
+from bench.faults.lab import ROOT, SOURCE, Lab
 from bench.faults.pg_proxy import Fault, PgProxy
 from pipelines.embed.hashing import Hashing
 from pipelines.quality.validator import SuiteResult, Validator
@@ -67,7 +67,7 @@ class Counting(Hashing):
 
     embedded = 0
 
-    def embed(self, texts):  # type: ignore[no-untyped-def]
+    def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
         self.embedded += len(texts)
         return super().embed(texts)
 
@@ -127,7 +127,7 @@ class Rig:
     def sync(self, dsn: str) -> Accounting:
         """The sync from `before` to `after`, texts counted."""
         with self.lab.context(self.after, dsn) as ctx:
-            ctx._embedders[COLLECTION] = self.embedder
+            ctx.models.use("hash", self.embedder)
             ctx.__dict__["parsers"] = self.parsers
             try:
                 return sync.run(ctx, SyncRequest(SOURCE))

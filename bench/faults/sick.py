@@ -24,12 +24,12 @@ class Sick:
     def __post_init__(self) -> None:
         self.model, self.dtype, self.revision = self.healthy.model, self.healthy.dtype, self.healthy.revision
         self.dim, self.max_tokens = self.healthy.dim, self.healthy.max_tokens
-        self.fingerprint = self.healthy.fingerprint
+        self.fingerprint, self.at_once = self.healthy.fingerprint, self.healthy.at_once
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         """As the healthy one, with the faults that the texts ask for."""
         self.calls += 1
-        matrix = self.healthy.embed(texts)
+        matrix = self.healthy.embed(texts, query=query)
         if self.cured:
             return matrix
         if any(RAISES in text for text in texts):

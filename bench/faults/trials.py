@@ -83,7 +83,7 @@ class Counting(Hashing):
         super().__init__()
         self._tally = tally
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         """As Hashing."""
         matrix = super().embed(texts)
         self._tally.add({"embedded": len(texts)})
@@ -200,7 +200,7 @@ class Trials:
             tempfile.tempdir = str(self.lab.folder / folder)
             try:
                 with self.lab.context(Archive(SCENES[scene][1], self._tally), dsn) as ctx:
-                    ctx._embedders[COLLECTION] = Counting(self._tally)
+                    ctx.models.use("hash", Counting(self._tally))
                     if not real:
                         ctx.__dict__["validator"] = self._quick
                         ctx.__dict__["parsers"] = InProcess()

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.faults.contents import MAX_BYTES, NOT_FINITE, REFUSED, UNSTORABLE
-from bench.faults.lab import COLLECTION, SOURCE, TEMPLATE, Lab, LabContext
+from bench.faults.lab import SOURCE, TEMPLATE, Lab, LabContext
 from bench.faults.living import ROOT, Event, World
 from bench.faults.model import Ending, Entry, Model, Sight
 from bench.faults.suites import Quick
@@ -64,7 +64,7 @@ REFUSAL = f"ALTER TABLE text ADD CONSTRAINT refusal CHECK (position('{UNSTORABLE
 class Fussy(Hashing):
     """The deterministic embedder, which refuses one word and computes nonsense for another."""
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         """Raises ValueError for a batch with the refused word; NaN for a text with the other."""
         if any(REFUSED in text for text in texts):
             raise ValueError("a text that this model cannot take")
@@ -125,7 +125,7 @@ class Twin:
         self.sweeps = self.events = 0
         self.ctx: LabContext = lab.context(self.world, objects=Memory())
         self.ctx.__dict__.update(validator=suites, parsers=parsers)
-        self.ctx._embedders[COLLECTION] = Fussy()
+        self.ctx.models.use("hash", Fussy())
 
     def close(self) -> None:
         """Let go of the corpus; the parse children are the caller's."""

@@ -93,7 +93,7 @@ CREATE TABLE millrace.document (
     CHECK (state <> 'deleted' OR (loaded_version IS NULL AND chunk_count = 0))
 );
 -- Addresses may be longer than an index row (2.7 kB), so their first 600 characters are indexed.
-CREATE INDEX document_by_uri ON millrace.document (tenant, source, left(uri, 600) text_pattern_ops);
+CREATE INDEX document_by_uri ON millrace.document (source, left(uri, 600) text_pattern_ops, tenant);
 CREATE INDEX document_by_parent ON millrace.document (tenant, parent_doc_id) WHERE parent_doc_id IS NOT NULL;
 
 CREATE TABLE millrace.chunk_set (
@@ -149,7 +149,7 @@ CREATE TABLE millrace.chunk (
     FOREIGN KEY (tenant, doc_id) REFERENCES millrace.document (tenant, doc_id),
     FOREIGN KEY (tenant, text_sha) REFERENCES millrace.text (tenant, text_sha)
 );
-CREATE INDEX chunk_by_text ON millrace.chunk (tenant, text_sha);
+CREATE INDEX chunk_by_text ON millrace.chunk (text_sha, tenant);
 
 -- Replaced chunks with their own copy of the text, for as-of queries and drift over history.
 CREATE TABLE millrace.chunk_past (
@@ -189,12 +189,47 @@ CREATE TABLE millrace.space (
     max_length            integer NOT NULL,
     state                 text NOT NULL CHECK (state IN ('building', 'shadow', 'active', 'previous', 'retired')),
     created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    built_at              timestamptz,                    -- when its index was finished
+    verified_at           timestamptz,
+    report                jsonb NOT NULL DEFAULT '{}',    -- what the verification measured
+    changed_at            timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when `state` began
     UNIQUE (tenant, collection, chunk_set, embedder_fingerprint)
 );
 CREATE UNIQUE INDEX space_one_active ON millrace.space (tenant, collection) WHERE state = 'active';
 
+-- Every state that a space was in; the newest row is the present one.
+CREATE TABLE millrace.space_history (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    space_id        integer NOT NULL REFERENCES millrace.space,
+    state           text NOT NULL,
+    by              text NOT NULL DEFAULT '',
+    at              timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX space_history_by_space ON millrace.space_history (space_id, id);
+
+-- What a served document has in a chunk set that it is not served from: a complete set of passages, ready for a switch.
+CREATE TABLE millrace.standby (
+    tenant          text NOT NULL DEFAULT 'public',
+    doc_id          bytea NOT NULL,
+    chunk_set       integer NOT NULL REFERENCES millrace.chunk_set,
+    chunk_count     integer NOT NULL CHECK (chunk_count > 0),
+    chunk_digest    bytea NOT NULL,
+    PRIMARY KEY (tenant, doc_id, chunk_set),
+    FOREIGN KEY (tenant, doc_id) REFERENCES millrace.document (tenant, doc_id)
+);
+
 -- Every vector ever computed, until it expires: retries, renamed files and re-added texts cost nothing.
 CREATE TABLE millrace.embedding_cache (
+    tenant                text NOT NULL DEFAULT 'public',
+    embedder_fingerprint  text NOT NULL,
+    text_sha              bytea NOT NULL CHECK (octet_length(text_sha) = 32),
+    embedding             vector NOT NULL CHECK (vector_norm(embedding) > 0),
+    created_at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant, embedder_fingerprint, text_sha)
+);
+
+-- The vectors that each embedder gave a fixed set of texts first; every run that embeds compares its own with them.
+CREATE TABLE millrace.canary (
     tenant                text NOT NULL DEFAULT 'public',
     embedder_fingerprint  text NOT NULL,
     text_sha              bytea NOT NULL CHECK (octet_length(text_sha) = 32),
@@ -248,3 +283,19 @@ CREATE TABLE millrace.held_deletion (
     PRIMARY KEY (run_id, doc_id)
 );
 CREATE INDEX held_deletion_open ON millrace.held_deletion (tenant, source) WHERE decision IS NULL;
+
+-- What maintenance found and did, one row a table and run.
+CREATE TABLE millrace.maintenance (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    relation        text NOT NULL,                        -- the table's name
+    rows            bigint NOT NULL,
+    bytes           bigint NOT NULL,                      -- with its indexes
+    index_bytes     bigint NOT NULL,                      -- of the index that wears out: HNSW or full text
+    changes         bigint NOT NULL,                      -- rows updated or deleted, by the server's statistics
+    churn           real NOT NULL,                        -- those since that index was built, as a share of the rows
+    recall          real,                                 -- recall@10 of a space's index
+    rebuilt         boolean NOT NULL,
+    seconds         real NOT NULL,
+    at              timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX maintenance_by_relation ON millrace.maintenance (relation, id);

@@ -15,5 +15,6 @@ if TYPE_CHECKING:
 def run(ctx: Context, question: str, collection: str = "knowledge", filters: hybrid.Filters | None = None) -> answer.Answer:
     """The cited answer. Raises what search raises."""
     query = hybrid.Query(text=question, collection=collection, k=PASSAGES, filters=filters or hybrid.Filters())
-    hits = search.run(ctx, query)
-    return answer.answer(question, hits, ctx.embedder(collection), ctx.tokenizer(collection))
+    found = search.found(ctx, query)
+    assert found.reading is not None  # the mode is hybrid
+    return answer.answer(question, found.hits, found.reading.embedder, found.reading.tokenizer)

@@ -54,7 +54,7 @@ def passages(ctx: Context, source: Source, work: list[Work], settings: Pipeline)
 def _passages(
     ctx: Context, source: Source, work: list[Work], settings: Pipeline, readers: ThreadPoolExecutor
 ) -> Iterator[Passages]:
-    tokenizer = ctx.tokenizer(settings.collection)
+    tokenizer = ctx.models.tokenizer(settings.model)
     results = {item.listed.uri: Passages(item, item.listed.version) for item in work}
     finished: deque[Passages] = deque()
     contents = _contents(source, results, readers, ctx.settings.limits.max_object_bytes, finished)
@@ -62,7 +62,7 @@ def _passages(
     for content, outcomes in ctx.parsers.parse(contents, tried):
         result = results[content.uri]
         for outcome in outcomes:
-            _keep(result, outcome, tokenizer, ctx)
+            _keep(result, outcome, tokenizer, settings)
         yield result
         while finished:
             yield finished.popleft()
@@ -105,11 +105,11 @@ def _read_ahead(
     yield from waiting
 
 
-def _keep(result: Passages, outcome: Document | Rejected, tokenizer: Tokenizer, ctx: Context) -> None:
+def _keep(result: Passages, outcome: Document | Rejected, tokenizer: Tokenizer, settings: Pipeline) -> None:
     if isinstance(outcome, Rejected):
         result.rejected.append(outcome)
         return
-    cut = chunks(outcome, tokenizer, ctx.settings.chunking)
+    cut = chunks(outcome, tokenizer, settings.chunking)
     if cut:
         result.documents.append((outcome, cut))
     else:

@@ -20,7 +20,7 @@ from pipelines.stages.decide import Decisions, DeletionVerdict, Policy, Work
 from pipelines.stages.estimate import Estimate, estimate, measured
 from pipelines.stages.files import PLANNED, StageFiles
 from pipelines.stages.passages import passages
-from pipelines.stages.pipeline import Pipeline, pipeline, space_of
+from pipelines.stages.pipeline import Pipeline, pipeline, remark, space_of
 from pipelines.store import audit, ledger, quarantine, repair, spaces, vectors
 from pipelines.text.formats import format_of
 
@@ -42,6 +42,7 @@ class Plan:
     estimate: Estimate
     run_id: int = 0  # 0 for a preview
     shards: tuple[ShardRef, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form: counts exactly, deletions by address, the estimate with its intervals."""
@@ -64,6 +65,7 @@ class Plan:
             "kept": [entry.uri for entry in self.verdict.kept],
             "shards": len(self.shards),
             "estimate": self.estimate.as_dict(),
+            "notes": list(self.notes),
         }
 
     def text(self) -> str:
@@ -87,6 +89,7 @@ class Plan:
             lines += [f"  {title} {entry.uri}" for entry in entries[:SAMPLE_URIS]]
             if len(entries) > SAMPLE_URIS:
                 lines.append(f"  {title} … and {len(entries) - SAMPLE_URIS} more (--json lists all)")
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -100,7 +103,7 @@ def preview(ctx: Context, request: SyncRequest, exact: bool = False) -> Plan:
     price = estimate(_bytes_by_format(decisions.work), history, ctx.settings.prices)
     if exact:
         price = _measure(ctx, source, settings, decisions.work, history)
-    return Plan(request.source, _scope(source, request), decisions, verdict, price)
+    return Plan(request.source, _scope(source, request), decisions, verdict, price, notes=_notes(ctx, settings))
 
 
 def run(ctx: Context, request: SyncRequest, fence: int | None = None) -> Plan:
@@ -135,7 +138,12 @@ def run(ctx: Context, request: SyncRequest, fence: int | None = None) -> Plan:
     except BaseException as error:
         ledger.finish_run(ctx.pool, opened.id, "failed", listed=None, counts={}, notes=(_one_line(error),))
         raise
-    return Plan(request.source, scope, decisions, verdict, price, opened.id, shards)
+    return Plan(request.source, scope, decisions, verdict, price, opened.id, shards, _notes(ctx, settings))
+
+
+def _notes(ctx: Context, settings: Pipeline) -> tuple[str, ...]:
+    said = remark(ctx, settings)
+    return (said,) if said else ()
 
 
 def _open(ctx: Context, request: SyncRequest) -> Source:
@@ -214,6 +222,7 @@ def _write(
             "held_because": verdict.why,
             "kept": len(verdict.kept),
             "damages": len(findings),
+            "remarks": _notes(ctx, settings),
             "repairs": [f"{finding.check} {finding.uri}".rstrip() for finding in findings[:SAMPLE_URIS]],
             "shards": [shard.as_dict() for shard in shards],
         },

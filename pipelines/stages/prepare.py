@@ -14,11 +14,11 @@ from pipelines.records import Chunk, Document, Rejected, ShardRef, Summary, docu
 from pipelines.stages import plan
 from pipelines.stages.files import CHUNKS, DOCUMENTS
 from pipelines.stages.passages import Passages, passages
-from pipelines.stages.pipeline import pipeline
+from pipelines.stages.pipeline import Pipeline, pipeline, space_of
 from pipelines.store import ledger, quarantine
 
 if TYPE_CHECKING:
-    from pipelines.context import Context
+    from pipelines.context import Context, Step
 
 
 @dataclass(slots=True)
@@ -38,6 +38,7 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
     with ctx.step(shard.run_id, "prepare", shard.shard, shard.documents) as step:
         run_plan = plan.manifest(ctx, shard)
         settings = pipeline(ctx, run_plan["collection"])
+        made_for = {"space": space_of(ctx, settings).id, "fingerprint": settings.fingerprint}
         fence = ledger.next_fence(ctx.pool)
         day = date.fromisoformat(run_plan["day"]) if run_plan["day"] else None
         rows = _Rows()
@@ -48,9 +49,9 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
                 for result in results:
                     _collect(rows, result, shard.source)
                     step.advance()
-        _record(ctx, shard, run_plan, fence, rows)
+        _record(ctx, shard, settings, fence, rows)
         step.counts = _counts(rows)
-        _write(ctx, shard, fence, rows, step.counts, step.seconds)
+        _write(ctx, shard, {"fence": fence, **made_for}, rows, step)
     return Summary("prepare", str(shard.run_id), step.counts, step.seconds)
 
 
@@ -66,8 +67,8 @@ def _collect(rows: _Rows, result: Passages, source: str) -> None:
         stats["chunks"] += len(cut)
         stats["tokens"] += sum(chunk.tokens for chunk in cut)
         doc_id = document_id(source, document.uri, document.member).hex()
-        rows.documents.append(_document_row(source, result, document, doc_id))
-        rows.chunks += [_chunk_row(doc_id, chunk) for chunk in cut]
+        rows.documents.append(document_row(source, result, document, doc_id))
+        rows.chunks += [chunk_row(doc_id, chunk) for chunk in cut]
     for rejected in result.rejected:
         if not rejected.member:
             rows.rejected.append((result, rejected))
@@ -75,7 +76,8 @@ def _collect(rows: _Rows, result: Passages, source: str) -> None:
             rows.members.append(_member_row(source, result, rejected))
 
 
-def _document_row(source: str, result: Passages, document: Document, doc_id: str) -> dict[str, Any]:
+def document_row(source: str, result: Passages, document: Document, doc_id: str) -> dict[str, Any]:
+    """A row of the schema DOCUMENTS."""
     return {
         "doc_id": doc_id,
         "uri": document.uri,
@@ -96,7 +98,8 @@ def _document_row(source: str, result: Passages, document: Document, doc_id: str
     }
 
 
-def _chunk_row(doc_id: str, chunk: Chunk) -> dict[str, Any]:
+def chunk_row(doc_id: str, chunk: Chunk) -> dict[str, Any]:
+    """A row of the schema CHUNKS."""
     return {
         "doc_id": doc_id,
         "ordinal": chunk.ordinal,
@@ -124,7 +127,7 @@ def _member_row(source: str, result: Passages, rejected: Rejected) -> dict[str, 
     }
 
 
-def _record(ctx: Context, shard: ShardRef, run_plan: dict[str, Any], fence: int, rows: _Rows) -> None:
+def _record(ctx: Context, shard: ShardRef, settings: Pipeline, fence: int, rows: _Rows) -> None:
     items = [
         quarantine.Quarantined(
             doc_id=document_id(shard.source, rejected.uri),
@@ -132,7 +135,7 @@ def _record(ctx: Context, shard: ShardRef, run_plan: dict[str, Any], fence: int,
             source_version=result.version,
             reason=rejected.reason,
             detail=rejected.detail,
-            pipeline_fingerprint=run_plan["fingerprint"],
+            pipeline_fingerprint=settings.fingerprint,
             stage="prepare",
             content_sha=result.content_sha,
         )
@@ -143,7 +146,7 @@ def _record(ctx: Context, shard: ShardRef, run_plan: dict[str, Any], fence: int,
         run_id=shard.run_id,
         fence=fence,
         source=shard.source,
-        collection=run_plan["collection"],
+        collection=settings.collection,
         items=items,
     )
     ledger.refresh(ctx.pool, run_id=shard.run_id, fence=fence, versions=rows.unchanged)
@@ -160,21 +163,22 @@ def _counts(rows: _Rows) -> dict[str, int]:
     }
 
 
-def _write(ctx: Context, shard: ShardRef, fence: int, rows: _Rows, counts: dict[str, int], seconds: float) -> None:
+def _write(ctx: Context, shard: ShardRef, made: dict[str, Any], rows: _Rows, step: Step) -> None:
+    """`made` says by which fence and for which space."""
     files = ctx.files(shard)
     files.write_manifest(
         "prepare",
         {
             "prepare": {
-                "fence": fence,
+                **made,
                 "documents": files.write_table("documents", rows.documents, DOCUMENTS),
                 "chunks": files.write_table("chunks", rows.chunks, CHUNKS),
                 "unchanged": len(rows.unchanged),
                 "rejected": [[rejected.uri, rejected.reason.value] for _, rejected in rows.rejected],
                 "members": rows.members,
                 "formats": rows.formats,
-                "counts": counts,
-                "seconds": seconds,
+                "counts": step.counts,
+                "seconds": step.seconds,
             }
         },
     )

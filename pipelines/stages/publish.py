@@ -1,7 +1,8 @@
 """Stage publish: micro-batches of documents, each batch one transaction, each document fenced.
 
 Refuses a shard whose suites have not all passed. A document whose ledger row changed since the plan is checked against the
-source again before it is written, so that older bytes never overwrite newer ones.
+source again before it is written, so that older bytes never overwrite newer ones. When the collection was switched to
+another space since the shard was prepared, it is prepared, validated and embedded once more, here, for the one that serves.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import FailRun
+from pipelines.errors import FailRun, Switched
 from pipelines.records import Reason, ShardRef, Summary
-from pipelines.stages import plan, validate
-from pipelines.stages.pipeline import pipeline, space_of
+from pipelines.stages import embed, plan, prepare, validate
 from pipelines.store import batch as store
-from pipelines.store import ledger, quarantine
+from pipelines.store import ledger, quarantine, spaces
 from pipelines.store.publish import publish as load
 
 if TYPE_CHECKING:
@@ -26,10 +26,21 @@ if TYPE_CHECKING:
     from pipelines.ports import Source
 
 SUITES = ("documents", "chunks", "vectors")
+SWITCHES = 3  # of the collection while one shard is on its way
 
 
 def run(ctx: Context, shard: ShardRef) -> Summary:
     """Publish one shard. Raises FailRun without passed suites, Retry when a vector is missing or the database fails."""
+    for _ in range(SWITCHES):
+        try:
+            return _run(ctx, shard)
+        except Switched:
+            for stage in (prepare, validate, embed):
+                stage.run(ctx, shard)
+    return _run(ctx, shard)
+
+
+def _run(ctx: Context, shard: ShardRef) -> Summary:
     with ctx.step(shard.run_id, "publish", shard.shard) as step:
         files = ctx.files(shard)
         # One attempt's chain of manifests: a zombie's later file of an earlier stage can't slip in between.
@@ -92,7 +103,6 @@ def _publish(
     refused: list[dict[str, Any]],
 ) -> store.Outcome:
     run_plan = plan.manifest(ctx, shard)
-    settings = pipeline(ctx, run_plan["collection"])
     documents = [row for family in families for row in family]
     day = date.fromisoformat(run_plan["day"]) if run_plan["day"] else None
     versions = {bytes.fromhex(row["doc_id"]): (row["uri"], row["version"]) for row in documents}
@@ -105,11 +115,11 @@ def _publish(
         store.Batch(
             run_id=shard.run_id,
             fence=prepared["fence"],
-            space=space_of(ctx, settings),
-            documents=tuple(_document(row, shard.source, run_plan["fingerprint"]) for row in documents),
-            chunks=tuple(_chunk(row) for entry in documents for row in chunks[entry["doc_id"]]),
+            space=spaces.get(ctx.pool, prepared["space"]),
+            documents=tuple(_document(row, shard.source, prepared["fingerprint"]) for row in documents),
+            chunks=tuple(stored_chunk(row) for entry in documents for row in chunks[entry["doc_id"]]),
             refused=[
-                _refused(row, run_plan["fingerprint"]) for row in refused if bytes.fromhex(row["parent_doc_id"]) in versions
+                _refused(row, prepared["fingerprint"]) for row in refused if bytes.fromhex(row["parent_doc_id"]) in versions
             ],
         ),
         still_current,
@@ -145,7 +155,8 @@ def _document(row: dict[str, Any], source: str, fingerprint: str) -> store.Docum
     )
 
 
-def _chunk(row: dict[str, Any]) -> store.ChunkRow:
+def stored_chunk(row: dict[str, Any]) -> store.ChunkRow:
+    """A row of the schema CHUNKS as it is stored."""
     return store.ChunkRow(
         doc_id=bytes.fromhex(row["doc_id"]),
         ordinal=row["ordinal"],
@@ -188,7 +199,7 @@ def _quarantine_members(ctx: Context, shard: ShardRef, prepared: dict[str, Any],
         fence=prepared["fence"],
         source=shard.source,
         collection=run_plan["collection"],
-        items=[_refused(row, run_plan["fingerprint"]) for row in members],
+        items=[_refused(row, prepared["fingerprint"]) for row in members],
     )
 
 

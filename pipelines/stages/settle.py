@@ -16,7 +16,8 @@ from pipelines.records import Accounting, ShardRef, State
 from pipelines.stages import audit as source_audit
 from pipelines.stages.confirm import confirm
 from pipelines.stages.files import StageFiles
-from pipelines.store import audit, collect, deletions, ledger
+from pipelines.stages.savings import savings
+from pipelines.store import audit, collect, deletions, ledger, space_index, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -48,12 +49,15 @@ def run(ctx: Context, run_id: int) -> Accounting:
     with ctx.step(run_id, "settle") as step:
         sums = _add_up(ctx, run_plan)
         _delete(ctx, run_plan, sums)
+        _index(ctx, run_plan, sums)
+        _caught_up(ctx, run_plan, sums)
         _collect_garbage(ctx, sums)
         changed = bool(sums.counts[State.LOADED] or sums.counts[State.DELETED])
         findings = audit.audit(ctx.pool, opened.source, contents=changed or bool(run_plan["damages"]))
         findings += _sampled(ctx, opened, sums, changed)
         notes = _notes(run_plan, sums, findings)
         stats = _stats(opened, run_plan, sums)
+        stats |= savings(stats, [run.stats for run in ledger.history(ctx.pool, opened.source)])
         state = _state(run_plan, sums, findings)
         accounting = Accounting(
             run_id, opened.source, state, run_plan["listed"], dict(sums.counts), dict(sums.reasons), stats, notes
@@ -80,6 +84,7 @@ def _add_up(ctx: Context, run_plan: dict[str, Any]) -> _Sums:
     sums = _Sums()
     sums.counts.update({state.value: 0 for state in State})
     sums.stats.update(dict.fromkeys(("documents", "chunks", "tokens", "embedded", "reused", "superseded"), 0))
+    sums.remarks += run_plan["remarks"]
     sums.counts[State.UNCHANGED] += run_plan["unchanged"]
     for state in (State.QUARANTINED, State.EXCLUDED):
         sums.reasons.update(run_plan[state.value])
@@ -115,7 +120,8 @@ def _add_shard(ctx: Context, shard: ShardRef, sums: _Sums, errors: dict[tuple[st
     sums.reasons.update(reasons)
     sums.counts[State.QUARANTINED] += reasons.total()
     embedded = chain["embed"]["counts"]
-    sums.stats.update({"embedded": embedded.get("embedded", 0), "reused": embedded.get("reused", 0)})
+    sums.stats.update({key: embedded.get(key, 0) for key in ("embedded", "reused", "canaries", "canaries_exact")})
+    sums.stats["embed_milliseconds"] += embedded.get("milliseconds", 0)
     sums.stats.update({key: prepared["counts"][key] for key in ("documents", "chunks", "tokens", "attachments_quarantined")})
     for fmt, numbers in prepared["formats"].items():
         sums.formats.setdefault(fmt, Counter()).update(numbers)
@@ -148,6 +154,25 @@ def _sampled(ctx: Context, opened: ledger.Run, sums: _Sums, changed: bool) -> li
         return []
     sums.stats["sampled"] = SAMPLE
     return found
+
+
+def _index(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
+    """The index of the space that serves, once a first load is done; until it is there, search compares exactly."""
+    space = spaces.active(ctx.pool, run_plan["collection"])
+    if space is None:
+        return
+    try:
+        sums.stats["indexes_built"] += space_index.ensure_index(ctx.pool, space)
+    except Retry as error:
+        sums.remarks.append(f"the index of space {space.id} is not built yet, search compares exactly: {error}")
+
+
+def _caught_up(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
+    """What the catch-up of the spaces that do not serve did, if there are such."""
+    told = StageFiles(ctx.objects, run_plan["source"], run_plan["run_id"]).manifest("catch_up")
+    if told is not None:
+        sums.remarks += told["notes"]
+        sums.stats["caught_up"] += told["counts"]["texts"]
 
 
 def _collect_garbage(ctx: Context, sums: _Sums) -> None:

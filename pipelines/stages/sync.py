@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.errors import MillraceError, Retry
 from pipelines.records import Accounting, ShardRef, SyncRequest
-from pipelines.stages import embed, plan, prepare, publish, settle, validate
+from pipelines.stages import catch_up, embed, plan, prepare, publish, settle, validate
 from pipelines.store import ledger
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(ctx: Context, request: SyncRequest) -> Accounting:
                 _shard(ctx, shard)
             except MillraceError as error:
                 first = first or error
+        catch_up.run(ctx, planned.run_id)
         try:
             return _persist(lambda: settle.run(ctx, planned.run_id))
         except MillraceError as error:

@@ -16,8 +16,8 @@ from pipelines.quality.validator import SuiteResult
 from pipelines.records import Reason, ShardRef, Summary
 from pipelines.scratch import Scratch
 from pipelines.stages import plan
-from pipelines.stages.pipeline import pipeline
-from pipelines.store import ledger, quarantine
+from pipelines.stages.pipeline import of_space
+from pipelines.store import ledger, quarantine, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -33,7 +33,7 @@ def run(ctx: Context, shard: ShardRef) -> Summary:
         notes: tuple[str, ...] = ()
         if prepared["counts"]["documents"]:
             ctx.validator.start()
-            max_tokens = pipeline(ctx, plan.manifest(ctx, shard)["collection"]).max_tokens
+            max_tokens = of_space(ctx, spaces.get(ctx.pool, prepared["space"])).max_tokens
             documents = check(ctx, shard, "documents", files.read_bytes(prepared["documents"]))
             chunks = check(ctx, shard, "chunks", files.read_bytes(prepared["chunks"]), max_tokens=max_tokens)
             failed = {**documents.failed_documents, **chunks.failed_documents}
@@ -117,7 +117,7 @@ def reject(
         return Rejections()
     run_plan = plan.manifest(ctx, shard)
     rows = [row for row in ctx.files(shard).read_table(prepared["documents"]).to_pylist() if row["doc_id"] in why]
-    items = [_item(row, run_plan["fingerprint"], stage, *why[row["doc_id"]]) for row in rows if not row["member"]]
+    items = [_item(row, prepared["fingerprint"], stage, *why[row["doc_id"]]) for row in rows if not row["member"]]
     quarantine.record(
         ctx.pool,
         run_id=shard.run_id,

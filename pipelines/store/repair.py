@@ -27,6 +27,7 @@ Connection = psycopg.Connection[Any]
 IN_PLACE: Mapping[str, Sequence[str]] = {
     "orphan_chunks": ("retire_unserved",),
     "unserved_chunks": ("retire_unserved",),
+    "standby_chunks": ("drop_standby",),
     "orphan_attachment": ("restore_objects",),
     "quarantine_without_entry": ("enter_quarantine",),
     "entry_without_quarantine": ("leave_quarantine",),
@@ -155,6 +156,7 @@ def _withdraw(pool: Pool, left: Sequence[Finding], values: Mapping[str, Any]) ->
     queries = load("repair")
     with connection(pool) as conn:
         rows = conn.execute(queries["withdraw_served"], {**values, "doc_ids": doc_ids}).fetchall()
-        conn.execute(queries["withdraw"], {**values, "doc_ids": [doc_id for doc_id, _ in rows]})
+        for name in ("withdraw", "withdraw_standby"):
+            conn.execute(queries[name], {**values, "doc_ids": [doc_id for doc_id, _ in rows]})
         conn.execute(queries["retire_unserved"], values)
     return {doc_id.hex() for doc_id, _ in rows}

@@ -1,8 +1,8 @@
 """Chunk sets and embedding spaces: which model and which chunk settings a collection is served with.
 
-A space has its own table `space_<id>` of unit vectors with an HNSW index for inner products. The first space of a collection
-becomes active; another model or other chunk settings never write into it (one collection, one space). Building, switching
-and rolling back further spaces is not here.
+A space has its own table `space_<id>` of unit vectors, made without an index (`space_index` builds it after a load). The
+first space of a collection becomes active; another model or other chunk settings get a space of their own beside it, never
+rows in this one. `space_states` switches between them, `fill` and `standby` keep the others complete.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from pipelines.errors import FixConfiguration
+from pipelines.errors import FixConfiguration, Switched
 from pipelines.records import PUBLIC_TENANT
 from pipelines.store.database import Pool, connection
 from pipelines.store.sql import load
 
 Storage = Literal["vector", "halfvec"]
 INDEX_LIMIT = {"vector": 2000, "halfvec": 4000}  # dimensions that pgvector's HNSW takes
-OPERATORS = {"vector": "vector_ip_ops", "halfvec": "halfvec_ip_ops"}
 NORMS = {"vector": "vector_norm", "halfvec": "l2_norm"}
 
 
@@ -77,10 +76,21 @@ class Space:
         """The quoted name of the table with its vectors."""
         return sql.Identifier("millrace", f"space_{self.id}")
 
-    def fill(self, statement: str) -> sql.Composed:
-        """`statement` with `{table}` and `{type}` replaced by this space's."""
+    def fill(self, statement: str, **parts: sql.Composable) -> sql.Composed:
+        """`statement` with `{table}` and `{type}` replaced by this space's, and `parts` in place of its other `{names}`."""
         kind = sql.SQL("{}({})").format(sql.Identifier("public", self.storage), sql.Literal(self.dim))
-        return sql.SQL(statement).format(table=self.table, type=kind)
+        return sql.SQL(statement).format(table=self.table, type=kind, **parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSet:
+    """Settings that passages are cut with, as they were when the set was made."""
+
+    id: int
+    fingerprint: str
+    settings: dict[str, Any]
+    tokenizer_sha: str
+    max_tokens: int
 
 
 def ensure_chunk_set(
@@ -103,49 +113,104 @@ def ensure_chunk_set(
     return int(found[0])
 
 
+def chunk_set(pool: Pool, number: int) -> ChunkSet:
+    """One chunk set. Raises FixConfiguration when there is none with this number."""
+    with connection(pool) as conn, conn.cursor(row_factory=class_row(ChunkSet)) as cursor:
+        found = cursor.execute(load("spaces")["chunk_set_of"], {"chunk_set": number}).fetchone()
+    if found is None:
+        raise FixConfiguration(f"chunk set {number} is not in the database; restore it from a backup")
+    return found
+
+
 def active(pool: Pool, collection: str, *, tenant: str = PUBLIC_TENANT) -> Space | None:
     """The space that a collection is served from, if it has one."""
     with connection(pool) as conn:
-        return _active(conn, tenant, collection)
+        return active_in(conn, collection, tenant=tenant)
+
+
+def active_in(conn: psycopg.Connection[Any], collection: str, *, tenant: str = PUBLIC_TENANT) -> Space | None:
+    """As `active`, as the connection's transaction sees it."""
+    return _one(conn, "active", {"tenant": tenant, "collection": collection})
+
+
+def require_active(conn: psycopg.Connection[Any], space: Space) -> None:
+    """Raise Switched unless the space serves its collection, as the connection's transaction sees it."""
+    serving = active_in(conn, space.collection, tenant=space.tenant)
+    if serving is None or serving.id != space.id:
+        raise Switched(
+            f"collection {space.collection!r} was switched from space {space.id} to "
+            f"{serving.id if serving else 'none'} meanwhile; it is tried again with that one"
+        )
+
+
+def get(pool: Pool, space_id: int) -> Space:
+    """One space. Raises FixConfiguration when there is none with this number."""
+    with connection(pool) as conn:
+        found = _one(conn, "get", {"space_id": space_id})
+    if found is None:
+        raise FixConfiguration(f"space {space_id} does not exist; `millrace spaces` lists them")
+    return found
+
+
+def kept(pool: Pool, collection: str, *, tenant: str = PUBLIC_TENANT) -> list[Space]:
+    """The spaces of a collection that have a table, the active one first."""
+    with connection(pool) as conn, conn.cursor(row_factory=class_row(Space)) as cursor:
+        return cursor.execute(load("spaces")["kept"], {"tenant": tenant, "collection": collection}).fetchall()
 
 
 def ensure_space(
     pool: Pool, embedder: Identity, *, collection: str, chunk_set: int, storage: Storage, tenant: str = PUBLIC_TENANT
 ) -> Space:
-    """The active space of the collection, made when there is none; safe to call from several processes at once.
+    """The active space of the collection, made for this embedder and chunk set when there is none.
 
-    Raises FixConfiguration when the collection is served by another model or with other chunk settings.
+    What serves decides: an existing one is returned whatever its model and chunk set. Safe to call from several processes.
     """
     with connection(pool) as conn:
-        found = _active(conn, tenant, collection)
+        found = active_in(conn, collection, tenant=tenant)
         if found is None:
             conn.execute(load("spaces")["lock_creation"], {"tenant": tenant, "collection": collection})
-            found = _active(conn, tenant, collection) or _create(conn, embedder, collection, chunk_set, storage, tenant)
-    _expect(found, embedder, chunk_set)
+            found = active_in(conn, collection, tenant=tenant)
+        return found or _create(conn, "active", embedder, collection, chunk_set, storage, tenant)
+
+
+def begin(
+    pool: Pool, embedder: Identity, *, collection: str, chunk_set: int, storage: Storage, tenant: str = PUBLIC_TENANT
+) -> Space:
+    """The kept space of this embedder and chunk set, in whatever state; a new one, `building` and empty, if there is none.
+
+    Raises FixConfiguration when the kept one stores its vectors otherwise.
+    """
+    values = {"tenant": tenant, "collection": collection, "chunk_set": chunk_set}
+    with connection(pool) as conn:
+        conn.execute(load("spaces")["lock_creation"], values)
+        found = _one(conn, "twin", {**values, "embedder_fingerprint": embedder.fingerprint})
+        if found is None:
+            return _create(conn, "building", embedder, collection, chunk_set, storage, tenant)
+    if found.storage != storage:
+        raise FixConfiguration(
+            f"include/config/models.yaml: space {found.id} of {embedder.model} stores {found.storage}, not {storage}; "
+            + (
+                "restore the setting: the space serves, and only a retired one can be made anew"
+                if found.state == "active"
+                else f"retire it first: `millrace retire {collection} {found.id}`"
+            )
+        )
     return found
 
 
-def _active(conn: psycopg.Connection[Any], tenant: str, collection: str) -> Space | None:
+def _one(conn: psycopg.Connection[Any], name: str, values: Mapping[str, Any]) -> Space | None:
     with conn.cursor(row_factory=class_row(Space)) as cursor:
-        return cursor.execute(load("spaces")["active"], {"tenant": tenant, "collection": collection}).fetchone()
-
-
-def _expect(space: Space, embedder: Identity, chunk_set: int) -> None:
-    if space.embedder_fingerprint != embedder.fingerprint:
-        raise FixConfiguration(
-            f"include/config/models.yaml: collection {space.collection!r} is served by {space.model} ({space.dtype}, "
-            f"{space.dim} dimensions), configured is {embedder.model} ({embedder.dtype}, {embedder.dim}); one collection, "
-            "one space: restore the model, or give the source a new collection"
-        )
-    if space.chunk_set != chunk_set:
-        raise FixConfiguration(
-            f"include/config/chunking.yaml: collection {space.collection!r} is served with chunk set {space.chunk_set}, the "
-            f"configured settings are chunk set {chunk_set}; restore the settings, or give the source a new collection"
-        )
+        return cursor.execute(load("spaces")[name], values).fetchone()
 
 
 def _create(
-    conn: psycopg.Connection[Any], embedder: Identity, collection: str, chunk_set: int, storage: Storage, tenant: str
+    conn: psycopg.Connection[Any],
+    state: str,
+    embedder: Identity,
+    collection: str,
+    chunk_set: int,
+    storage: Storage,
+    tenant: str,
 ) -> Space:
     if embedder.dim > INDEX_LIMIT[storage]:
         raise FixConfiguration(
@@ -163,23 +228,24 @@ def _create(
         "dtype": embedder.dtype,
         "storage": storage,
         "max_length": embedder.max_tokens,
+        "state": state,
     }
-    with conn.cursor(row_factory=class_row(Space)) as cursor:
-        space = cursor.execute(load("spaces")["insert_space"], values).fetchone()
+    space = _one(conn, "insert_space", values)
     if space is None:
         raise RuntimeError(f"space of collection {collection} was not returned")
+    conn.execute(load("spaces")["remember_state"], {"space_id": space.id, "state": state, "by": ""})
     create_table(conn, space)
     return space
 
 
 def create_table(conn: psycopg.Connection[Any], space: Stored) -> None:
-    """The empty table of a space, with its index."""
-    parts = {
-        "table": sql.Identifier("millrace", f"space_{space.id}"),
-        "type": sql.Identifier("public", space.storage),
-        "dim": sql.Literal(space.dim),
-        "norm": sql.Identifier("public", NORMS[space.storage]),
-        "ops": sql.Identifier("public", OPERATORS[space.storage]),
-    }
-    for name in ("create_table", "create_index"):
-        conn.execute(sql.SQL(load("spaces")[name]).format(**parts))
+    """The empty table of a space, without its index."""
+    statement = sql.SQL(load("spaces")["create_table"])
+    conn.execute(
+        statement.format(
+            table=sql.Identifier("millrace", f"space_{space.id}"),
+            type=sql.Identifier("public", space.storage),
+            dim=sql.Literal(space.dim),
+            norm=sql.Identifier("public", NORMS[space.storage]),
+        )
+    )

@@ -35,6 +35,8 @@ trigger a new run. |
 Check the workers of queue `gpu` and pool `gpu`, then clear the task: it goes on where it stopped. |
 | `publish` | The database refused or was away. Each document is either old or new, never mixed. | \
 Check space and connections, then clear the task. |
+| `catch_up` | A space that does not serve could not be kept complete; the sync itself is not affected. | \
+The next sync tries again; until then a switch or rollback to that space is refused. |
 | `settle` only | Documents are unaccounted for, the audit found a difference, or deletions are held. \
 Additions are served. | \
 Held: the log names the run; list it with `millrace held {name}`, then trigger with *Approve held deletions of run*, or \
@@ -44,6 +46,62 @@ Otherwise trigger a new run: it repairs what differs. |
 
 `upstream_failed` on a shard's later tasks follows from its red one; other shards are published all the same. A failed run
 leaves what was served before in place. More: `docs/runbook.md`, section *sync*; from a shell `millrace status {name}`.
+"""
+
+REEMBED = """\
+### Re-embedding
+
+Fills a space of another model, or of other passages, beside the one that serves a collection; verifies it; lets it serve if
+*Switch* is set. Searches and syncs go on meanwhile, and every sync keeps the new space complete. Running it again goes on
+where it stopped, and does nothing where nothing is missing.
+
+#### Params
+
+- *Collection* and *Model*: what to go over to; without a model, the one configured for the collection.
+- *Switch*: let the new space serve once it is verified. `millrace switch` does it by hand, `millrace rollback` goes back.
+- *Keep for days*: retire spaces that stopped serving more days ago.
+- *Texts*, *Tokens*, *Minutes*, *Cost*: the budget. A run that reaches one of them stops cleanly, green, with `build` \
+skipped; trigger it again to go on. Cached vectors cost nothing.
+
+#### When a task is red
+
+The last error of its log names the value, the limit and the remedy. The space that serves is untouched.
+
+| red task | what it means | what to do |
+|---|---|---|
+| `plan` | The collection has no space yet, or the model cannot be opened. | Correct models.yaml or the form. |
+| `rechunk` | A source or the database was away, or a whole batch of new passages failed an expectation. | \
+Check the service or chunking.yaml, then clear the task with its downstream tasks. |
+| `measure` | The database was away. | Check the service, then clear the task with its downstream tasks. |
+| `fill` | The model or its device failed, its canary texts have moved, or time ran out. Finished batches are kept. | \
+Check the workers of queue `gpu` and pool `gpu`, then clear the task: it goes on where it stopped. |
+| `build` | Documents or texts are still missing: changed, gone, rejected or refused ones are counted in the message. | \
+Sync the collection's sources, then trigger a new run. |
+| `verify` | The index finds less than 95 % of the true neighbours, or the golden questions are answered worse. | \
+`millrace spaces` shows the figures. Keep the model that serves, or correct the new one. |
+| `switch` | Something is missing again, or writers held the lock for too long. | \
+Clear the task; it refuses rather than mix. |
+| `settle` | A stage failed. | Start with the earliest red task. |
+
+More: `docs/runbook.md`, section *reembed*; from a shell `millrace reembed`, `millrace spaces`.
+"""
+
+MAINTAIN = """\
+### Maintenance
+
+Weekly, beside readers and writers: indexes whose table changed by more than a fifth since they were built are built anew,
+every table is vacuumed and analysed, and each vector index is compared with exact search. Works on what is there now;
+running it again is harmless.
+
+#### When the task is red
+
+| red task | what it means | what to do |
+|---|---|---|
+| `maintain` | An index finds less than 95 % of the true neighbours just after a rebuild, this role may not maintain the \
+tables, or the database failed. What is served stays served. | The last error of its log names the value, the limit and the \
+remedy; then clear the task. |
+
+More: `docs/runbook.md`, section *maintain*; from a shell `millrace maintain`.
 """
 
 PARAMS = """\

@@ -1,4 +1,4 @@
-"""The trigger form of a sync, and the request made of it.
+"""The trigger forms of a sync and of a re-embedding, and the requests made of them.
 
 Airflow checks each value against its schema before the run exists. What a schema cannot say (unknown keys, a day where
 there is an interval) is checked when the plan task starts, before anything is read.
@@ -7,7 +7,7 @@ there is an interval) is checked when the plan task starts, before anything is r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any
 
@@ -15,7 +15,7 @@ from airflow.sdk import Param
 
 from pipelines.config import SourceConfig
 from pipelines.errors import FixConfiguration
-from pipelines.records import SyncRequest
+from pipelines.records import Budget, ReembedRequest, SyncRequest
 
 # Relative, one line, no parent folder, no template: what may follow a source's root.
 PREFIX = r"^(?!/)(?!.*\{\{)(?!(.*/)?\.\.(/|$))[^\x00-\x1f\x7f]+$"
@@ -93,6 +93,70 @@ def sync_request(name: str, source: SourceConfig, context: Mapping[str, Any]) ->
         approve=params["approve_held"],
         reject=params["reject_held"],
         decided_by=run.triggering_user_name or "" if params["approve_held"] or params["reject_held"] else "",
+    )
+
+
+def reembed_params(collections: Collection[str], models: Collection[str]) -> dict[str, Param]:
+    """The form of a re-embedding."""
+    amount: dict[str, Any] = {"section": "Budget", "minimum": 0}
+    return {
+        "collection": Param(
+            next(iter(collections)), type="string", enum=sorted(collections), title="Collection", section="What to do"
+        ),
+        "model": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *sorted(models)],
+            title="Model",
+            section="What to do",
+            description="The entry of models.yaml to go over to; empty: the one configured for the collection.",
+        ),
+        "switch": Param(
+            False,
+            type="boolean",
+            title="Switch",
+            section="What to do",
+            description="Let the new space serve once it is verified. Otherwise `millrace switch` does, by hand.",
+        ),
+        "keep_days": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            title="Keep for days",
+            section="What to do",
+            description="Retire spaces that stopped serving more days ago; empty: keep them all.",
+        ),
+        "max_texts": Param(
+            None,
+            type=["null", "integer"],
+            title="Texts",
+            description="Embed at most so many; a later run goes on.",
+            **amount,
+        ),
+        "max_tokens": Param(None, type=["null", "integer"], title="Tokens", description="Embed at most so many.", **amount),
+        "max_minutes": Param(
+            None, type=["null", "number"], title="Minutes", description="Stop embedding so long after the plan.", **amount
+        ),
+        "max_cost": Param(
+            None, type=["null", "number"], title="Cost", description="Stop at this cost by prices.yaml.", **amount
+        ),
+    }
+
+
+def reembed_request(context: Mapping[str, Any], known: Mapping[str, Param]) -> ReembedRequest:
+    """What one run asks of the engine. Raises FixConfiguration for an unknown key."""
+    run, params = context["dag_run"], context["params"]
+    _known_keys(run.conf or {}, known)
+    seconds = None if params["max_minutes"] is None else 60.0 * params["max_minutes"]
+    return ReembedRequest(
+        collection=params["collection"],
+        model=params["model"] or "",
+        budget=Budget(params["max_texts"], params["max_tokens"], seconds, params["max_cost"]),
+        switch=params["switch"],
+        keep_days=params["keep_days"],
+        door="airflow",
+        external_id=run.run_id,
+        decided_by=run.triggering_user_name or "",
     )
 
 

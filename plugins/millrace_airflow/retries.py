@@ -20,7 +20,7 @@ BY_ERROR_CLASS = ExceptionRetryPolicy(
         RetryRule("pipelines.errors.FailRun", RetryAction.FAIL, reason="the run cannot be completed truthfully"),
         RetryRule("pipelines.errors.SkipDocument", RetryAction.FAIL, reason="a document's error left its stage: a defect"),
         RetryRule(
-            ["pipelines.errors.Retry", "builtins.ConnectionError", "builtins.TimeoutError"],
+            ["pipelines.errors.Retry", "pipelines.errors.Switched", "builtins.ConnectionError", "builtins.TimeoutError"],
             RetryAction.RETRY,
             retry_delay=DELAY,
             reason="a dependency failed; the same call may succeed later",

@@ -6,15 +6,19 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.exceptions import AirflowSkipException
+
 from millrace_airflow import assets
 from millrace_airflow.connections import AirflowConnections
 from pipelines import config
 from pipelines.errors import FailRun
-from pipelines.records import Accounting, ShardRef, Summary
+from pipelines.records import Accounting, ShardRef, SpanRef, Summary
 
 if TYPE_CHECKING:
     from pipelines.context import Context, Progress
+    from pipelines.stages.maintain import Report
     from pipelines.stages.plan import Plan
+    from pipelines.stages.reembed import Outcome, Reembedding
 
 log = logging.getLogger("millrace")
 PLANNED = "planned"  # the XCom key by which settle learns what plan did
@@ -32,9 +36,12 @@ def run_shard(run: Callable[[Context, ShardRef], Summary], ref: dict[str, Any]) 
     """Run one stage on one shard; its Summary as JSON. The engine's errors pass through to the retry policy."""
     with open_task() as ctx:
         summary = run(ctx, ShardRef(**ref))
-    counts = ", ".join(f"{name} {count}" for name, count in summary.counts.items()) or "nothing to do"
-    log.info("%s %s: %s in %.1f s", summary.stage, ref["label"], counts, summary.seconds)
+    log.info("%s %s: %s in %.1f s", summary.stage, ref["label"], _counted(summary), summary.seconds)
     return summary.as_dict()
+
+
+def _counted(summary: Summary) -> str:
+    return ", ".join(f"{name} {count}" for name, count in summary.counts.items()) or "nothing to do"
 
 
 def planned(context: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
@@ -54,14 +61,63 @@ def previewed(context: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
     return []
 
 
-def planned_run(context: Mapping[str, Any]) -> int | None:
+def caught_up(summary: Summary) -> dict[str, Any]:
+    """Log what the spaces that do not serve got, and what could not be done; the Summary as JSON."""
+    log.info("catch_up: %s", _counted(summary))
+    for note in summary.notes:
+        log.warning("catch_up: %s", note)
+    return summary.as_dict()
+
+
+def opened(context: Mapping[str, Any], planned: Reembedding) -> list[dict[str, Any]]:
+    """Log the plan of a re-embedding and tell the other tasks its run; the spans of documents to cut anew."""
+    log.info("run %d: %s", planned.run_id, planned.text())
+    context["ti"].xcom_push(key=PLANNED, value={"run_id": planned.run_id})
+    return [span.as_dict() for span in planned.spans]
+
+
+def run_span(run: Callable[[Context, SpanRef], Summary], ref: dict[str, Any]) -> dict[str, Any]:
+    """Run one stage on one span; its Summary as JSON."""
+    with open_task() as ctx:
+        summary = run(ctx, SpanRef(**ref))
+    log.info("%s %s: %s in %.1f s", summary.stage, ref["label"], _counted(summary), summary.seconds)
+    return summary.as_dict()
+
+
+def built(summary: Summary) -> dict[str, Any]:
+    """Log the built index; skip what follows when the budget did not suffice."""
+    log.info("build: %s in %.1f s", _counted(summary), summary.seconds)
+    if left := summary.counts["left"]:
+        raise AirflowSkipException(f"the budget left {left} documents and texts; trigger again to go on")
+    return summary.as_dict()
+
+
+def reembedded(outcome: Outcome) -> dict[str, Any]:
+    """Log how a re-embedding ended; what of it fits an XCom."""
+    log.info("run %d: space %d of %s is %s", outcome.run_id, outcome.space, outcome.collection, outcome.state)
+    for number in outcome.retired:
+        log.info("run %d: space %d is retired", outcome.run_id, number)
+    for note in outcome.notes:
+        log.info("run %d: %s", outcome.run_id, note)
+    return {"run_id": outcome.run_id, "space": outcome.space, "state": outcome.state, "left": outcome.left}
+
+
+def run_if_any(context: Mapping[str, Any]) -> int | None:
     """The run that plan opened, None after a dry run. Raises FailRun when plan did not end."""
     value = context["ti"].xcom_pull(task_ids="plan", key=PLANNED)
     if value is None:
         raise FailRun(
-            "plan did not end, so nothing was synced and nothing was changed; its log names the cause and the remedy"
+            "plan did not end, so nothing was done and nothing was changed; its log names the cause and the remedy"
         )
     run_id: int | None = value["run_id"]
+    return run_id
+
+
+def planned_run(context: Mapping[str, Any]) -> int:
+    """The run that plan opened. Raises FailRun when plan did not end, or was a dry run."""
+    run_id = run_if_any(context)
+    if run_id is None:
+        raise FailRun("plan was a dry run: there is no run to work on")
     return run_id
 
 
@@ -75,6 +131,14 @@ def settled(context: Mapping[str, Any], accounting: Accounting) -> dict[str, Any
     if assets.announce(context["outlet_events"], accounting):
         log.info("run %d: announced on %s", accounting.run_id, assets.corpus(accounting.source).uri)
     return accounting.as_dict()
+
+
+def maintained(report: Report, require: Callable[[Report], None]) -> dict[str, Any]:
+    """Log what maintenance found and did, then let `require` judge it; the report as JSON."""
+    for line in report.text().splitlines():
+        log.info("%s", line)
+    require(report)
+    return report.as_dict()
 
 
 def report_to_log() -> Callable[[Progress], None]:

@@ -64,6 +64,11 @@ class Engine:
 
         return SimpleNamespace(run=run)
 
+    def catch_up(self, _: Any, run_id: int) -> Summary:
+        self.done.append("catch_up")
+        self._fail("catch_up")
+        return Summary("catch_up", str(run_id), {"texts": 2}, 0.1, ("space 1 could not be caught up",))
+
     def settle(self, _: Any, run_id: int) -> Accounting:
         self.done.append("settle")
         self._fail("settle")
@@ -83,6 +88,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     modules = {
         "plan": SimpleNamespace(run=fake.plan, preview=fake.preview),
         "settle": SimpleNamespace(run=fake.settle),
+        "catch_up": SimpleNamespace(run=fake.catch_up),
         **{name: fake.stage(name) for name in STEPS},
     }
     for name, module in modules.items():
@@ -146,7 +152,8 @@ def test_every_shard_is_published_and_the_change_is_announced_once(engine):
     ended = run("sync_sample")
     assert ended.state == "success"
     assert set(ended.tasks.values()) == {"success"}
-    assert sorted(engine.done) == sorted([f"{step} {shard}" for step in STEPS for shard in ("0001", "0002")] + ["settle"])
+    assert engine.done[-2:] == ["catch_up", "settle"]
+    assert sorted(engine.done[:-2]) == sorted([f"{step} {shard}" for step in STEPS for shard in ("0001", "0002")])
     assert ended.labels["shard.embed[1]"] == "0002 · 2 documents"
     assert {value for task, value in ended.labels.items() if task.endswith("[0]")} == {"0001 · 1 documents"}
     extra = {"run_id": 17, "source": "sample", "counts": {"loaded": 3, "unchanged": 1}}
@@ -184,8 +191,14 @@ def test_nothing_to_do_runs_no_stage_and_still_settles(engine, empty_shards):
     ended = run("sync_sample")
     assert ended.state == "success"
     assert ended.tasks["settle"] == "success"
-    assert {ended.tasks[f"shard.{step}"] for step in STEPS} == {"skipped"}
+    assert {ended.tasks[name] for name in (*(f"shard.{step}" for step in STEPS), "catch_up")} == {"skipped"}
     assert engine.done == ["settle"]
+
+
+def test_a_space_that_does_not_serve_never_reddens_a_sync(engine):
+    engine.errors["catch_up"] = FailRun("killed")
+    ended = run("sync_sample")
+    assert (ended.state, ended.tasks["catch_up"], ended.tasks["settle"]) == ("success", "failed", "success")
 
 
 def test_one_failed_shard_lets_the_others_publish_and_turns_the_run_red(engine):

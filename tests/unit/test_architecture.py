@@ -28,8 +28,10 @@ ALLOWED: dict[str, set[str]] = {
     "stages": BASE | {"scratch", "sources", "text", "quality", "embed", "store", "search", "context"},
     "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages"},
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
-    "terminal": {"config", "context", "records", "search", "store"},
-    "cli": BASE | {"terminal", "context", "stages", "embedded", "search", "store"},
+    "terminal": {"config", "context", "records", "search", "stages", "store"},
+    "cli_context": {"config", "connections", "context", "terminal"},
+    "cli_spaces": {"cli_context", "context", "records", "stages", "terminal"},
+    "cli": BASE | {"terminal", "cli_context", "cli_spaces", "context", "stages", "embedded", "search", "store"},
 }
 # DAG files and the plugin at module level; what only a running task may import stands in functions.
 DOORS = {"config", "errors", "records", "ports", "context", "connections"}

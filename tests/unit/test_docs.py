@@ -50,10 +50,13 @@ MODELS: dict[str, type[BaseModel]] = {
     "folder": config.FolderSource,
     "sql": config.SqlSource,
     "models.<name>.": config.Model,
+    "models.<name>.http.": config.HttpServer,
     "collections.<name>.": config.Collection,
     "chunking": config.Chunking,
     "limits": config.Limits,
     "prices": config.Prices,
+    "gpu.": config.Slot,
+    "gpu.pod.": config.Pod,
 }
 
 

@@ -61,8 +61,26 @@ WHERE (d.chunk_count > 0 OR d.loaded_version IS NOT NULL) AND s.doc_id IS NULL
 UNION ALL
 SELECT 'unserved_chunks', d.doc_id, d.uri,
        d.state || ', has ' || s.chunks || ' chunks in chunk set ' || s.chunk_set || ', which it is not served from'
-FROM doc d JOIN served s USING (tenant, doc_id)
-WHERE d.chunk_count = 0 OR s.chunk_set IS DISTINCT FROM d.chunk_set
+FROM doc d
+JOIN served s USING (tenant, doc_id)
+LEFT JOIN standby b ON b.tenant = s.tenant AND b.doc_id = s.doc_id AND b.chunk_set = s.chunk_set
+WHERE d.chunk_count = 0 OR (s.chunk_set IS DISTINCT FROM d.chunk_set AND b.doc_id IS NULL)
+
+UNION ALL
+-- Passages beside the served ones: complete as they were written, of a served document, for a space that is kept.
+SELECT 'standby_chunks', d.doc_id, d.uri, 'in chunk set ' || b.chunk_set || ', which it is not served from: '
+       || CASE WHEN d.chunk_count = 0 THEN 'the document serves nothing'
+          WHEN d.chunk_set = b.chunk_set THEN 'it is served from it'
+          WHEN k.chunk_set IS NULL THEN 'no space of ' || d.collection || ' uses it'
+          ELSE 'noted ' || b.chunk_count || ' chunks, found ' || coalesce(s.chunks, 0) || CASE
+               WHEN s.chunks = b.chunk_count THEN ', not those that were written' ELSE '' END END
+FROM doc d
+JOIN standby b USING (tenant, doc_id)
+LEFT JOIN served s ON s.tenant = b.tenant AND s.doc_id = b.doc_id AND s.chunk_set = b.chunk_set
+LEFT JOIN (SELECT DISTINCT tenant, collection, chunk_set FROM space WHERE state <> 'retired') k
+  ON k.tenant = d.tenant AND k.collection = d.collection AND k.chunk_set = b.chunk_set
+WHERE d.chunk_count = 0 OR d.chunk_set = b.chunk_set OR k.chunk_set IS NULL OR s.chunks IS DISTINCT FROM b.chunk_count::bigint
+   OR s.digest IS DISTINCT FROM b.chunk_digest
 
 UNION ALL
 SELECT 'orphan_attachment', d.doc_id, d.uri, 'attachment ' || d.member || ' is ' || d.state || ', its object is '

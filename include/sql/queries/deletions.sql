@@ -19,7 +19,10 @@ UPDATE document SET state = 'deleted', reason = NULL, attempts = 0, fence = %(fe
 WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND fence < %(fence)s
 
 -- name: retire_chunks
-WITH gone AS (
+-- Only what was served becomes history; passages that stood by for a switch just go.
+WITH stood_by AS (
+    DELETE FROM standby b WHERE b.tenant = %(tenant)s AND b.doc_id = ANY(%(doc_ids)s)
+), gone AS (
     DELETE FROM chunk c
     WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = ANY(%(doc_ids)s)
     RETURNING c.*
@@ -29,6 +32,9 @@ INSERT INTO chunk_past (tenant, chunk_set, doc_id, ordinal, text_sha, body, head
 SELECT g.tenant, g.chunk_set, g.doc_id, g.ordinal, g.text_sha, t.body, g.heading_path, g.char_start, g.char_end, g.tokens,
        g.lang, g.kind, g.valid_from, clock_timestamp(), %(run_id)s
 FROM gone g JOIN text t USING (tenant, text_sha)
+WHERE g.chunk_set IN (
+    SELECT s.chunk_set FROM document d JOIN space s ON s.tenant = d.tenant AND s.collection = d.collection AND s.state = 'active'
+    WHERE d.tenant = g.tenant AND d.doc_id = g.doc_id)
 
 -- name: resolve_quarantine
 UPDATE quarantine SET resolved_at = clock_timestamp(), replay_at = NULL

@@ -34,13 +34,34 @@ DELETE FROM text t
 WHERE t.tenant = %(tenant)s AND t.text_sha IN ({altered})
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.tenant = t.tenant AND c.text_sha = t.text_sha)
 
+-- name: drop_standby
+-- Passages beside the served ones that are not as they were written; the next catch-up writes them again.
+WITH wrong AS (
+    DELETE FROM standby b
+    USING document d
+    WHERE b.tenant = %(tenant)s AND d.tenant = b.tenant AND d.doc_id = b.doc_id AND (
+        d.chunk_count = 0 OR d.chunk_set = b.chunk_set
+        OR NOT EXISTS (
+            SELECT FROM space k
+            WHERE k.tenant = d.tenant AND k.collection = d.collection AND k.chunk_set = b.chunk_set AND k.state <> 'retired')
+        OR b.chunk_digest IS DISTINCT FROM (
+            SELECT sha256(string_agg(chunk_mark(c.ordinal, c.text_sha, c.char_start, c.char_end), ''::bytea ORDER BY c.ordinal))
+            FROM chunk c WHERE c.tenant = b.tenant AND c.doc_id = b.doc_id AND c.chunk_set = b.chunk_set))
+    RETURNING b.tenant, b.doc_id, b.chunk_set
+)
+DELETE FROM chunk c USING wrong w JOIN document d ON d.tenant = w.tenant AND d.doc_id = w.doc_id
+WHERE c.tenant = w.tenant AND c.doc_id = w.doc_id AND c.chunk_set = w.chunk_set AND w.chunk_set IS DISTINCT FROM d.chunk_set
+
 -- name: retire_unserved
 -- Chunks that no reader may be given: of a document that is unknown or serves nothing, or of another chunk set than the
--- complete one that the document is served from. Each is kept among the past ones.
+-- complete one that the document is served from, unless they stand by for a switch. Each is kept among the past ones.
 WITH gone AS (
     DELETE FROM chunk c
     USING chunk k LEFT JOIN document d ON d.tenant = k.tenant AND d.doc_id = k.doc_id
     WHERE c.tenant = %(tenant)s AND k.tenant = c.tenant AND (k.chunk_set, k.doc_id, k.ordinal) = (c.chunk_set, c.doc_id, c.ordinal)
+      AND NOT EXISTS (
+        SELECT FROM standby b
+        WHERE d.chunk_count > 0 AND (b.tenant, b.doc_id, b.chunk_set) = (k.tenant, k.doc_id, k.chunk_set))
       AND (d.doc_id IS NULL OR d.chunk_count = 0 OR (k.chunk_set <> d.chunk_set AND d.chunk_count = (
         SELECT count(*) FROM chunk s
         WHERE s.tenant = d.tenant AND s.chunk_set = d.chunk_set AND s.doc_id = d.doc_id)))
@@ -111,6 +132,9 @@ FOR NO KEY UPDATE OF d
 UPDATE document SET state = CASE state WHEN 'loaded' THEN 'deleted' ELSE state END, loaded_version = NULL,
     chunk_set = NULL, chunk_count = 0, chunk_digest = NULL
 WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
+
+-- name: withdraw_standby
+DELETE FROM standby WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
 
 -- name: containers
 -- Loaded objects, of every source, that have attachments or may have: chunks without a document name no address.

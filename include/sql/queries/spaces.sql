@@ -1,6 +1,9 @@
 -- name: chunk_set
 SELECT id FROM chunk_set WHERE fingerprint = %(fingerprint)s
 
+-- name: chunk_set_of
+SELECT id, fingerprint, settings, tokenizer_sha, max_tokens FROM chunk_set WHERE id = %(chunk_set)s
+
 -- name: insert_chunk_set
 INSERT INTO chunk_set (fingerprint, settings, tokenizer_sha, max_tokens)
 VALUES (%(fingerprint)s, %(settings)s, %(tokenizer_sha)s, %(max_tokens)s)
@@ -13,15 +16,40 @@ SELECT pg_advisory_xact_lock(hashtext('millrace.space'), hashtext(%(tenant)s || 
 SELECT id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state
 FROM space WHERE tenant = %(tenant)s AND collection = %(collection)s AND state = 'active'
 
+-- name: get
+SELECT id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state
+FROM space WHERE id = %(space_id)s
+
+-- name: kept
+-- Those with a table, the one that serves first, then those that served or were made last.
+SELECT id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state
+FROM space WHERE tenant = %(tenant)s AND collection = %(collection)s AND state <> 'retired'
+ORDER BY state <> 'active', changed_at DESC, id DESC
+
 -- name: insert_space
-INSERT INTO space (tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length,
-                   state)
+-- A retired space of the same model and chunk set is begun anew; one that is kept is left alone.
+INSERT INTO space AS s (tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage,
+                        max_length, state)
 VALUES (%(tenant)s, %(collection)s, %(chunk_set)s, %(model)s, %(revision)s, %(embedder_fingerprint)s, %(dim)s, %(dtype)s,
-        %(storage)s, %(max_length)s, 'active')
+        %(storage)s, %(max_length)s, %(state)s)
+ON CONFLICT (tenant, collection, chunk_set, embedder_fingerprint) DO UPDATE SET
+    storage = EXCLUDED.storage, state = EXCLUDED.state, built_at = NULL, verified_at = NULL, report = '{}',
+    changed_at = clock_timestamp()
+WHERE s.state = 'retired'
 RETURNING id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state
 
+-- name: twin
+SELECT id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state
+FROM space
+WHERE tenant = %(tenant)s AND collection = %(collection)s AND chunk_set = %(chunk_set)s
+  AND embedder_fingerprint = %(embedder_fingerprint)s AND state <> 'retired'
+
+-- name: remember_state
+INSERT INTO space_history (space_id, state, by) VALUES (%(space_id)s, %(state)s, %(by)s)
+
 -- name: create_table
--- Inline storage: a vector moved out of line costs a second read at every re-rank.
+-- Without an index: whoever finishes a load builds it. Inline storage: a vector moved out of line costs a second read at
+-- every re-rank.
 CREATE TABLE {table} (
     tenant      text NOT NULL DEFAULT 'public',
     text_sha    bytea NOT NULL,
@@ -29,6 +57,3 @@ CREATE TABLE {table} (
     PRIMARY KEY (tenant, text_sha),
     FOREIGN KEY (tenant, text_sha) REFERENCES millrace.text (tenant, text_sha) ON DELETE CASCADE
 )
-
--- name: create_index
-CREATE INDEX ON {table} USING hnsw (embedding {ops}) WITH (m = 16, ef_construction = 64)

@@ -32,7 +32,7 @@ def ctx(make, folder, source, monkeypatch) -> Context:
     made: Context = make({"docs": {"kind": "folder", "path": str(folder)}})
     made.__dict__["source"] = lambda name, day=None: source
     made.__dict__["parsers"] = ParsePool(made.settings.limits, parser=dying.PARSER)
-    made._embedders["knowledge"] = Sick(made.embedder("knowledge"))
+    made.models.use("hash", Sick(made.models.embedder("hash")))
     monkeypatch.setattr(sync, "PAUSES", ())
     return made
 

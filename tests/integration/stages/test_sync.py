@@ -302,12 +302,13 @@ def test_a_missing_folder_keeps_the_corpus(ctx: Context, run: Run, folder: Path)
     assert ledger.runs(ctx.pool, "docs")[0].state == "failed"
 
 
-def test_changed_model_settings_are_refused_before_anything_is_read(make: Any, ctx: Context, run: Run, folder: Path) -> None:
+def test_changed_chunk_settings_change_nothing_until_a_reembedding(make: Any, ctx: Context, run: Run, folder: Path) -> None:
     write(folder, a_txt="Text one.")
     run()
     other = make({"docs": {"kind": "folder", "path": str(folder)}})
     other.settings = other.settings.model_copy(
         update={"chunking": other.settings.chunking.model_copy(update={"target_tokens": 99})}
     )
-    with pytest.raises(FixConfiguration, match="chunk set"):
-        sync.run(other, SyncRequest("docs"))
+    done = sync.run(other, SyncRequest("docs"))
+    assert done.counts["unchanged"] == 1
+    assert any("millrace reembed knowledge" in note for note in done.notes)

@@ -14,7 +14,11 @@ from pipelines.errors import FixConfiguration
 from pipelines.search import hybrid
 from pipelines.search.query import Hit, Query
 from pipelines.stages import search
+from pipelines.store import spaces
+from pipelines.store.spaces import Space
 from tests.unit.search.test_answer import hit
+
+SPACE = Space(1, "public", "k", 1, "hashing", "1", "hash", 384, "hash", "halfvec", 256, "active")
 
 
 class FakeContext:
@@ -25,13 +29,20 @@ class FakeContext:
     def __init__(self) -> None:
         self.embedded: list[str] = []
 
-    def tokenizer(self, collection: str) -> WordTokenizer:
-        return WordTokenizer()
-
-    def embedder(self, collection: str) -> FakeContext:
+    @property
+    def models(self) -> FakeContext:
         return self
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def model_name(self, collection: str, space: Space) -> str:
+        return "hash"
+
+    def tokenizer(self, name: str) -> WordTokenizer:
+        return WordTokenizer()
+
+    def embedder(self, name: str) -> FakeContext:
+        return self
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         self.embedded += texts
         return Hashing().embed(texts)
 
@@ -41,11 +52,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Query]:
     """The queries that reach the database."""
     queries: list[Query] = []
 
-    def retrieve(pool: Any, query: Query, vector: Any) -> list[Hit]:
+    def retrieve(pool: Any, query: Query, vector: Any, space: Any = None) -> list[Hit]:
         queries.append(query)
         return [hit(f"u{n}", f"rope {n} is new.") for n in range(query.k)]
 
     monkeypatch.setattr(hybrid, "search", retrieve)
+    monkeypatch.setattr(spaces, "active", lambda pool, collection, *, tenant: SPACE)
     return queries
 
 
