@@ -53,7 +53,7 @@ down: ## stop what `make up` and `make demo` started; data stays
 	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace down; else echo "nothing was running"; fi
 
 test: setup ## run every test: unit, contract, dags, integration, acceptance
-	@$(BIN)/python -m pytest tests $(ARGS)
+	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(ARGS)
 
 lint: setup ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
