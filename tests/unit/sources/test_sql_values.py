@@ -55,7 +55,11 @@ VALUES: list[tuple[Any, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "as_text", "json_value"), VALUES, ids=[repr(value[0]) for value in VALUES])
+# A memoryview's repr is its address, and a test's name must be the same in every process.
+NAMES = [f"{type(value).__name__} {bytes(value) if isinstance(value, memoryview) else value!r}" for value, *_ in VALUES]
+
+
+@pytest.mark.parametrize(("value", "as_text", "json_value"), VALUES, ids=NAMES)
 def test_a_value_has_one_text_and_one_json_form(value: Any, as_text: str, json_value: Any) -> None:
     assert text(value) == as_text
     assert as_json(value) == json_value
