@@ -53,7 +53,12 @@ down: ## stop what `make up` and `make demo` started; data stays
 	@if [ -x $(BIN)/millrace ]; then $(BIN)/millrace down; else echo "nothing was running"; fi
 
 test: setup ## run every test: unit, contract, dags, integration, acceptance
-	@$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(ARGS)
+	@if [ -n "$(ARGS)" ]; then exec $(BIN)/python -m pytest tests $(ARGS); fi; \
+	echo "the acceptance tests run meanwhile; their report comes last"; \
+	log=$$(mktemp); $(BIN)/python -m pytest tests/acceptance > "$$log" 2>&1 & acceptance=$$!; \
+	trap 'kill $$acceptance 2>/dev/null || true; rm -f "$$log"' EXIT; \
+	failed=0; $(BIN)/python -m pytest tests --ignore tests/acceptance || failed=1; \
+	wait $$acceptance || failed=1; cat "$$log"; exit $$failed
 
 lint: setup ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -19,13 +19,6 @@ from pipelines.store.database import migrate
 PREFIX = "millrace-test-"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`make test`), tests that share costly services stay together: a module, or all acceptance."""
-    for item in items:
-        where = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group(where.parts[0] if where.parts[0] == "acceptance" else str(where)))
-
-
 @pytest.fixture(scope="session")
 def service_folder() -> Iterator[Path]:
     """A short folder that other accounts can traverse: as root, the server runs as one of them."""
