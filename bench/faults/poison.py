@@ -30,8 +30,8 @@ Make = Callable[[random.Random, str], bytes]  # given a text of its own
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way of being bad. `member_reason`: the document loads and one attachment does not. `costly`: a child's death, or
-    its whole allowance of time or memory."""
+    """One way of being bad. `member_reason`: the document loads and one attachment does not. `costly`: a child's death,
+    its whole allowance of time or memory, or a batch that is done again in parts."""
 
     name: str
     extension: str
@@ -164,11 +164,11 @@ POISON: tuple[Kind, ...] = (
         Reason.VALIDATION_FAILED,
         "validate",
     ),
-    Kind("embedder_raises", "txt", _marked(sick.RAISES), Reason.EMBED_FAILED, "embed"),
+    Kind("embedder_raises", "txt", _marked(sick.RAISES), Reason.EMBED_FAILED, "embed", costly=True),
     Kind("vector_nan", "md", _marked(sick.NAN), Reason.EMBED_NAN, "embed"),
     Kind("vector_zero", "md", _marked(sick.ZERO), Reason.EMBED_NAN, "embed"),
-    Kind("vector_short", "txt", _marked(sick.SHORT), Reason.EMBED_DIM, "embed"),
-    Kind("database_refuses", "md", _marked(REFUSED), Reason.DB_REJECTED, "publish"),
+    Kind("vector_short", "txt", _marked(sick.SHORT), Reason.EMBED_DIM, "embed", costly=True),
+    Kind("database_refuses", "md", _marked(REFUSED), Reason.DB_REJECTED, "publish", costly=True),
 )
 
 ODD: tuple[Kind, ...] = (

@@ -74,9 +74,9 @@ def counted_embedding() -> Iterator[list[int]]:
     given: list[int] = []
     real = tolerant.embed
 
-    def counting(embedder: Any, texts: Sequence[str]) -> Any:
+    def counting(embedder: Any, texts: Sequence[str], portions: Any = None) -> Any:
         given.append(len(texts))
-        return real(embedder, texts)
+        return real(embedder, texts, portions)
 
     tolerant.embed = counting
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 
 def batches(token_counts: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -17,3 +18,20 @@ def batches(token_counts: Sequence[int], budget: int) -> Iterator[list[int]]:
         size = max(1, budget // longest)
         yield order[start : start + size]
         start += size
+
+
+def even_budget(token_counts: Sequence[int], budget: int, streams: int) -> int:
+    """The least budget that needs no more rounds of the streams, so that none idles while another has the odd last batch."""
+    most = streams * ceil(_count(token_counts, budget) / streams)
+    low, high = 1, budget
+    while low < high:
+        middle = (low + high) // 2
+        if _count(token_counts, middle) <= most:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _count(token_counts: Sequence[int], budget: int) -> int:
+    return sum(1 for _ in batches(token_counts, budget))

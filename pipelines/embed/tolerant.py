@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipelines.embed.checks import check_vectors
 from pipelines.errors import MillraceError, Retry, SkipDocument
+from pipelines.portions import Portions
 from pipelines.ports import Embedder
 from pipelines.records import Reason
 
@@ -27,27 +28,27 @@ class Embedded:
     refused: dict[int, tuple[Reason, str]]
 
 
-def embed(embedder: Embedder, texts: Sequence[str]) -> Embedded:
-    """Vectors of all texts but the refused ones.
+def embed(embedder: Embedder, texts: Sequence[str], portions: Portions | None = None) -> Embedded:
+    """Vectors of all texts but the refused ones. `portions` carries what was refused before from one batch to the next.
 
     Raises Retry when the embedder fails on any text, and whatever the project's own errors say about the whole batch.
     """
     matrix = np.zeros((len(texts), embedder.dim), dtype=np.float32)
     refused: dict[int, tuple[Reason, str]] = {}
-    pending = [range(len(texts))]
-    while pending:
-        rows = pending.pop()
+    portions = portions or Portions()
+    start = 0
+    while start < len(texts):
+        rows = range(start, start + portions.size(len(texts) - start))
         try:
-            part = _embed(embedder, [texts[row] for row in rows])
+            matrix[rows.start : rows.stop] = _embed(embedder, [texts[row] for row in rows])
         except _Refused as error:
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                pending += [rows[middle:], rows[:middle]]
-            else:
-                _require_alive(embedder, error)
-                refused[rows[0]] = (error.reason, f"the embedder refuses {_described(texts[rows[0]])}: {error}")
-            continue
-        matrix[rows.start : rows.stop] = part
+            if not portions.failed(len(rows)):
+                continue
+            _require_alive(embedder, error)
+            refused[start] = (error.reason, f"the embedder refuses {_described(texts[start])}: {error}")
+        else:
+            portions.passed(len(rows))
+        start = rows.stop
     suspects = [(row, reason) for row, reason in check_vectors(matrix, embedder.dim) if row not in refused]
     for row, reason in suspects:
         alone = _alone(embedder, texts[row])

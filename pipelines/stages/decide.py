@@ -184,22 +184,27 @@ def shards(work: list[Work], limits: Limits) -> list[list[Work]]:
 
     A plan too large for that gets larger shards, not more.
     """
-    ordered = sorted(work, key=lambda item: item.listed.uri)
+    ordered = [(item, _weight(item, limits)) for item in sorted(work, key=lambda item: item.listed.uri)]
     cut = _pack(ordered, limits.shard_bytes, limits.shard_documents)
     if len(cut) <= MAX_SHARDS:
         return cut
     # Two neighbours together exceed a limit, so these limits give at most half of MAX_SHARDS by bytes and half by count.
-    total = sum(item.listed.size for item in work)
+    total = sum(weight for _, weight in ordered)
     return _pack(ordered, 4 * total // MAX_SHARDS + 1, 2 * len(work) // MAX_SHARDS + 1)
 
 
-def _pack(ordered: list[Work], most_bytes: int, most_documents: int) -> list[list[Work]]:
+def _weight(item: Work, limits: Limits) -> int:
+    """The bytes that will be read of it: none of an object that is over the limit."""
+    return item.listed.size if item.listed.size <= limits.max_object_bytes else 0
+
+
+def _pack(ordered: list[tuple[Work, int]], most_bytes: int, most_documents: int) -> list[list[Work]]:
     cut: list[list[Work]] = [[]]
     size = 0
-    for item in ordered:
-        if cut[-1] and (size + item.listed.size > most_bytes or len(cut[-1]) >= most_documents):
+    for item, weight in ordered:
+        if cut[-1] and (size + weight > most_bytes or len(cut[-1]) >= most_documents):
             cut.append([])
             size = 0
         cut[-1].append(item)
-        size += item.listed.size
+        size += weight
     return cut

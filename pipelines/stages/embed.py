@@ -1,7 +1,7 @@
 """Stage embed: a vector for every text of a shard that has none, then the vector suite.
 
 Each batch is committed to the embedding cache before the next begins, so a killed task repeats at most one batch. A batch
-that the embedder refuses is halved down to the offending text, and a text whose vector is not finite or not of unit length
+that the embedder refuses is divided down to the offending text, and a text whose vector is not finite or not of unit length
 is embedded again alone; if it fails again its document is quarantined. An embedder that refuses even a harmless text is
 down: that is charged to it, not to the documents. Before the first new vector is kept, the canary texts show that the
 embedder is still the one that made the stored ones.
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipelines.embed import extra, tolerant
 from pipelines.embed.canary import TEXTS
+from pipelines.portions import Portions
 from pipelines.ports import Metered
 from pipelines.records import Reason, ShardRef, Summary
 from pipelines.stages import canary, validate
@@ -68,6 +69,7 @@ def _embed(
     step.total, step.done = len(texts), len(texts) - len(missing)
     step.counts = {"texts": len(texts), "reused": len(texts) - len(missing), "embedded": 0}
     bad: dict[bytes, tuple[Reason, str]] = {}
+    portions = Portions()
     size = max(ctx.settings.limits.embed_batch_texts, embedder.at_once)
     if missing:
         share_budget(ctx, embedder, step)
@@ -76,7 +78,7 @@ def _embed(
     missing.sort(key=lambda sha: len(texts[sha]))
     for start in range(0, len(missing), size):
         batch = missing[start : start + size]
-        bad |= embed_batch(ctx, embedder, batch, [texts[sha] for sha in batch], step)
+        bad |= embed_batch(ctx, embedder, batch, [texts[sha] for sha in batch], step, portions)
         step.counts["embedded"] += len(batch)
         step.advance(len(batch))
     failed: dict[Reason, dict[str, tuple[str, ...]]] = {}
@@ -107,12 +109,15 @@ def check_canaries(ctx: Context, embedder: Embedder, step: Step) -> None:
 
 
 def embed_batch(
-    ctx: Context, embedder: Embedder, shas: Sequence[bytes], texts: Sequence[str], step: Step
+    ctx: Context, embedder: Embedder, shas: Sequence[bytes], texts: Sequence[str], step: Step, portions: Portions
 ) -> dict[bytes, tuple[Reason, str]]:
-    """Commit the vectors of a batch to the cache; returns the texts that the embedder refuses, and why."""
+    """Commit the vectors of a batch to the cache; returns the texts that the embedder refuses, and why.
+
+    `portions` is the same for all batches of a shard or space.
+    """
     began = time.monotonic()
     try:
-        found = tolerant.embed(embedder, texts)
+        found = tolerant.embed(embedder, texts, portions)
     finally:
         if isinstance(embedder, Metered):  # what was sent was spent, whatever came back
             step.counts |= embedder.spent

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipelines.embed import extra
+from pipelines.portions import Portions
 from pipelines.records import SpanRef, Summary
 from pipelines.stages import embed
 from pipelines.store import fill, spaces, vectors
@@ -84,6 +85,7 @@ class Filler:
     share: Share
     step: Step
     _begun: bool = False
+    _portions: Portions = field(default_factory=Portions)
 
     @classmethod
     def open(cls, ctx: Context, space: Space, share: Share, step: Step) -> Filler:
@@ -118,7 +120,7 @@ class Filler:
             embed.share_budget(self.ctx, self.embedder, self.step)
             embed.check_canaries(self.ctx, self.embedder, self.step)
         shas, bodies = [text.text_sha for text in texts], [text.body for text in texts]
-        refused = embed.embed_batch(self.ctx, self.embedder, shas, bodies, self.step)
+        refused = embed.embed_batch(self.ctx, self.embedder, shas, bodies, self.step, self._portions)
         self.share.take(texts)
         self.step.counts["refused"] += len(refused)
         self.step.counts["embedded"] += len(texts)

@@ -19,6 +19,7 @@ from psycopg import errors
 from psycopg_pool import PoolTimeout
 
 from pipelines.errors import Retry
+from pipelines.portions import Portions
 from pipelines.store import deletions, quarantine
 from pipelines.store.batch import (
     Batch,
@@ -38,7 +39,6 @@ Connection = psycopg.Connection[Any]
 Chunks = dict[bytes, list[ChunkRow]]
 Members = dict[bytes, set[bytes]]
 
-PARTS = 8  # into which a refused batch is divided: fewer repetitions than by halving
 ATTEMPTS = 6
 FIRST_PAUSE = 0.05  # seconds, doubled with each attempt: 1.6 s in all
 
@@ -81,19 +81,22 @@ class _Publisher:
 
     def load(self, documents: Sequence[DocumentRow]) -> Outcome:
         """Load all, or divide until the refused documents stand alone."""
-        if not documents:
-            return Outcome()
-        try:
-            with translate():
-                return self._persist(documents)
-        except (psycopg.Error, UnicodeEncodeError) as error:
-            if not is_data_error(error):
-                raise
-            if len(documents) == 1:
-                return Outcome(rejected=(_rejected(documents[0], error, self._chunk_at_fault(documents[0])),))
-        size = -(-len(documents) // PARTS)
-        parts = (documents[start : start + size] for start in range(0, len(documents), size))
-        return sum(map(self.load, parts), Outcome())
+        outcome, portions, start = Outcome(), Portions(), 0
+        while start < len(documents):
+            part = documents[start : start + portions.size(len(documents) - start)]
+            try:
+                with translate():
+                    outcome += self._persist(part)
+            except (psycopg.Error, UnicodeEncodeError) as error:
+                if not is_data_error(error):
+                    raise
+                if not portions.failed(len(part)):
+                    continue
+                outcome += Outcome(rejected=(_rejected(part[0], error, self._chunk_at_fault(part[0])),))
+            else:
+                portions.passed(len(part))
+            start += len(part)
+        return outcome
 
     def _chunk_at_fault(self, document: DocumentRow) -> str:
         """The chunk for which a document is refused, such as "chunk 3 of 7"; nothing when its chunks are not to blame."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PARSER = "pipelines.text.parse:parse"
 HEAVY = frozenset({"docx"})  # formats whose parser takes seconds to import: their children read nothing else
-FIRST_SECONDS, FIRST_BYTES_A_SECOND = 2.0, 50_000  # processor time at first sight: some ten times what real documents take
+FIRST_SECONDS, FIRST_BYTES_A_SECOND = 1.0, 50_000  # processor time at first sight: some ten times what real documents take
 PATIENCE = 10  # times its processor time that a document may take by the clock, where others wait for the processor too
 _CLOSED = "the parse pool was closed while it was parsing; run again"
 
@@ -51,7 +51,8 @@ class ParsePool:
         self.close()
 
     def parse(self, items: Iterable[tuple[Content, str]], tried: Collection[str] = ()) -> Iterator[Parsed]:
-        """Each (content, format) with its results, in any order; `items` is read as children become free.
+        """Each (content, format) with its results, in any order. `items` is read a little ahead, so that no child
+        waits while the caller is busy with a result.
 
         `tried` are the addresses of documents that were given up before: they get the whole of `parse_seconds`.
         Raises Retry when children cannot be started or the pool is closed meanwhile, FixConfiguration when a parser
@@ -61,7 +62,7 @@ class ParsePool:
         running: set[Future[Parsed]] = set()
         try:
             while True:
-                while len(running) < self._workers and (item := next(source, None)) is not None:
+                while len(running) < 2 * self._workers and (item := next(source, None)) is not None:
                     running.add(self._threads.submit(self._one, *item, item[0].uri in tried))
                 if not running:
                     return

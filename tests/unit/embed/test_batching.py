@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pipelines.embed.batching import batches
+from pipelines.embed.batching import batches, even_budget
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -24,3 +24,21 @@ def test_each_index_once_within_budget_longest_first(seed):
 def test_a_batch_is_as_full_as_the_budget_allows():
     assert [len(batch) for batch in batches([100] * 50, 2048)] == [20, 20, 10]
     assert list(batches([], 2048)) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_stream_idles_while_another_computes_an_odd_last_batch(seed: int) -> None:
+    rng = random.Random(seed)
+    counts = [rng.randint(200, 256) for _ in range(rng.randint(2, 300))]
+    found = list(batches(counts, even_budget(counts, 2048, 2)))
+    assert sorted(index for rows in found for index in rows) == list(range(len(counts)))
+    assert _busiest(found, counts) <= 1.02 * _busiest(list(batches(counts, 2048)), counts)
+    assert _busiest(found, counts) <= 1.2 * sum(counts) / 2
+
+
+def _busiest(found: list[list[int]], counts: list[int]) -> int:
+    """Padded tokens of the busier of two streams that take the batches in turn as they become free."""
+    loads = [0, 0]
+    for rows in found:
+        loads[loads.index(min(loads))] += len(rows) * max(counts[row] for row in rows)
+    return max(loads)

@@ -212,6 +212,12 @@ def test_shards_hold_all_work_once_within_their_limits(seed: int) -> None:
         assert sum(item.listed.size for item in shard) <= 1000 or len(shard) == 1
 
 
+def test_objects_that_are_too_large_to_be_read_fill_no_shard() -> None:
+    sizes = [10, 5000, 5000, 10, 5000]
+    work = [Work(RawObject(f"{index}.txt", "v1", size), "text", None, None) for index, size in enumerate(sizes)]
+    assert len(shards(work, Limits(shard_bytes=1000, max_object_bytes=2000))) == 1
+
+
 @pytest.mark.parametrize("sizes", [[1] * 100_000, [900] * 5000, [10, 5000] * 2000])
 def test_a_huge_plan_gets_larger_shards_not_more(sizes: list[int]) -> None:
     work = [Work(RawObject(f"{index:06d}", "v1", size), "text", None, None) for index, size in enumerate(sizes)]
