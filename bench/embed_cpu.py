@@ -33,7 +33,7 @@ from pipelines.embed.openvino import BF16_FLAGS, cpu_flags
 DEFAULT = "sentence-transformers"
 GATES = {"f32": 0.99999, "bf16": 0.999, "int8": 0.98}
 ROUNDS, QUICK_ROUNDS = 7, 2
-TOKENS, QUICK_TOKENS = 24_000, 5_000  # of a mix; few batches would measure the end of the last ones
+TOKENS, QUICK_TOKENS = 24_000, 12_000  # of a mix; few batches would measure the end of the last ones
 FLOORS = (
     Limit("f32_vs_default", at_least=3.0),
     Limit("f32_min_cosine", at_least=GATES["f32"]),
@@ -51,11 +51,12 @@ GOALS = (
 
 
 def run(options: Options) -> Result:
-    """Measure; `--quick` leaves out the peers but sentence-transformers' default."""
+    """Measure; `--quick` leaves out the tier int8 and the peers but sentence-transformers' default."""
     native = bool(BF16_FLAGS & cpu_flags())
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        kinds = [ours(folder / "cache", "openvino", tier) for tier in ("f32", *(("bf16",) if native else ()), "int8")]
+        tiers = ["f32", *(["bf16"] if native else []), *([] if options.quick else ["int8"])]
+        kinds = [ours(folder / "cache", "openvino", tier) for tier in tiers]
         kinds.append(peer(DEFAULT, "f32", ".venv-peers", "embed_st.py", model_folder(), "torch", "f32", 32))
         if not options.quick:
             kinds += _peers(folder, native)
