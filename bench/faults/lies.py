@@ -132,6 +132,15 @@ LIES = (
         names_document=False,
     ),
     # vectors
+    Lie("terms deleted", "wrong_terms", LOADED, ["DELETE FROM lexical WHERE {texts}"]),
+    Lie("terms altered", "wrong_terms", LOADED, ["UPDATE lexical SET tsv = 'lie'::tsvector WHERE {texts}"]),
+    Lie(
+        "terms of no text",
+        "terms_without_text",
+        CORPUS,
+        ["INSERT INTO lexical (text_sha, tsv, mark) VALUES (sha256('x'), 'lie'::tsvector, 0)"],
+        names_document=False,
+    ),
     Lie("vector deleted", "missing_vectors", LOADED, ["DELETE FROM {space} WHERE {texts}"]),
     Lie(
         "vector deleted, not cached",

@@ -13,7 +13,7 @@ import psycopg
 from bench.loads.rows import CHUNKS, DIM, TEXT_BYTES, Rows
 from pipelines import config
 from pipelines.records import document_id, sha256
-from pipelines.store import database, ledger, space_index, spaces, vectors
+from pipelines.store import database, ledger, lexicon, space_index, spaces, vectors
 from pipelines.store.batch import Batch, ChunkRow, DocumentRow
 from pipelines.store.publish import publish
 
@@ -94,6 +94,11 @@ class Loader:
                 )
             self.fences |= dict.fromkeys(outcome.loaded, fence)
         return time.monotonic() - began
+
+    def fold(self) -> float:
+        """Analyse the pending texts for full-text search; returns texts a second."""
+        began = time.monotonic()
+        return lexicon.fold(self.pool) / (time.monotonic() - began)
 
     def index(self) -> float:
         """Build the space's index as settle does; returns the seconds."""

@@ -126,11 +126,39 @@ CREATE TABLE millrace.text (
     text_sha        bytea NOT NULL CHECK (octet_length(text_sha) = 32),
     body            text NOT NULL,
     lang            text NOT NULL DEFAULT '',
-    tsv             tsvector GENERATED ALWAYS AS (to_tsvector(millrace.text_config(lang), body)) STORED,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, text_sha)
 );
-CREATE INDEX text_tsv ON millrace.text USING gin (tsv);
+
+-- What full-text search reads of a text: filled by a fold after the text was published.
+CREATE TABLE millrace.lexical (
+    tenant          text NOT NULL DEFAULT 'public',
+    text_sha        bytea NOT NULL,
+    tsv             tsvector NOT NULL,                    -- in the configuration of the text's language
+    mark            bigint NOT NULL,                      -- of the tsv as it was written
+    PRIMARY KEY (tenant, text_sha),
+    FOREIGN KEY (tenant, text_sha) REFERENCES millrace.text (tenant, text_sha) ON DELETE CASCADE
+);
+CREATE INDEX lexical_tsv ON millrace.lexical USING gin (tsv);
+
+-- Texts that were written or changed since the last fold; without keys, because publishing waits for nothing here.
+CREATE TABLE millrace.text_pending (
+    tenant          text NOT NULL,
+    text_sha        bytea NOT NULL,
+    at              timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- A trigger, so that no writer of texts can forget it.
+CREATE FUNCTION millrace.note_pending() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO millrace.text_pending (tenant, text_sha) SELECT tenant, text_sha FROM written;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER text_inserted AFTER INSERT ON millrace.text
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION millrace.note_pending();
+CREATE TRIGGER text_updated AFTER UPDATE ON millrace.text
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION millrace.note_pending();
 
 CREATE TABLE millrace.chunk (
     tenant          text NOT NULL DEFAULT 'public',

@@ -5,6 +5,7 @@ the mode. Each text appears once; other documents with the same passage are list
 short: few matching chunks are compared exactly, many are reached by an iterative index scan, and a scan that still ends
 early is repeated exactly.
 
+Texts that were published since the last fold are analysed by the search itself, up to PENDING of them (`store/lexicon.py`).
 The text leg takes the best matches by `ts_rank` and orders them by BM25 over the tenant's own word frequencies; in the
 fusion its vote counts by the share of the question's information that the passage has, so that a passage with one common
 word of ten says little. Measured on Cranfield (1,400 abstracts, 225 questions, all-MiniLM-L6-v2, nDCG@10):
@@ -47,6 +48,7 @@ DENSE_WEIGHT = 1.0
 TEXT_WEIGHT = 1.0
 SCORED = 500  # of the text leg's matches, by ts_rank, are weighed with the rarity of their words
 COMMON, MANY = 5000, 100_000  # words and texts are counted no further
+PENDING = 300  # texts that no fold has analysed yet are analysed by the search, so many of them: some 30 ms
 MIN_CANDIDATES = 50  # per leg
 EXACT_CHUNKS = 4000  # filters that keep at most this many chunks are compared one by one
 QUERY_WORDS = 64
@@ -137,7 +139,7 @@ def _prepare(conn: Connection, arguments: dict[str, Any]) -> None:
 def _terms(conn: Connection, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The question's words that the texts know, as a tsquery and with their weights; no text leg when there are none."""
     words = conn.execute(_text("terms"), {"text": arguments["text"], "words": QUERY_WORDS}).fetchall()
-    limits = {"tenant": arguments["tenant"], "common": COMMON, "many": MANY}
+    limits = {"tenant": arguments["tenant"], "pending": PENDING, "common": COMMON, "many": MANY}
     columns = {"lexemes": [lexeme for lexeme, _ in words], "terms": [term for _, term in words]}
     known = [row for row in conn.execute(_text("frequencies"), {**limits, **columns}) if row[2]]
     rarity = [log(1 + (total - texts + 0.5) / (texts + 0.5)) for _, _, texts, total in known]
@@ -163,6 +165,7 @@ def _arguments(query: Query, space: Space, vector: Vector | None) -> dict[str, A
         "idf": [],
         "idf_total": 1.0,
         "scored": SCORED,
+        "pending": PENDING,
         "vector": _literal(vector, query, space),
         "dense": query.mode != "text",
         "lexical": query.mode != "dense",

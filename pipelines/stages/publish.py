@@ -18,7 +18,7 @@ from pipelines.errors import FailRun, Switched
 from pipelines.records import Reason, ShardRef, Summary
 from pipelines.stages import embed, plan, prepare, validate
 from pipelines.store import batch as store
-from pipelines.store import ledger, quarantine, spaces
+from pipelines.store import ledger, lexicon, quarantine, spaces
 from pipelines.store.publish import publish as load
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def _run(ctx: Context, shard: ShardRef) -> Summary:
             loaded |= {doc_id.hex() for doc_id in outcome.loaded}
             members += _tally(ctx, shard, prepared, batch, outcome, outcomes)
             step.advance(len(batch))
+        if outcomes["loaded"]:
+            lexicon.fold(ctx.pool)
         # An attachment of an object that another attempt has written is that attempt's to judge.
         _quarantine_members(ctx, shard, prepared, [row for row in members if row["parent_doc_id"] in loaded])
         step.counts = outcomes

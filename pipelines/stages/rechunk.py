@@ -27,7 +27,7 @@ from pipelines.stages.passages import Passages, passages
 from pipelines.stages.pipeline import Pipeline, of_space
 from pipelines.stages.prepare import chunk_row, document_row
 from pipelines.stages.publish import stored_chunk
-from pipelines.store import spaces, standby
+from pipelines.store import lexicon, spaces, standby
 from pipelines.store.batch import ChunkRow
 from pipelines.store.standby import Family, Served
 from pipelines.text.formats import format_of
@@ -50,6 +50,7 @@ def run(ctx: Context, span: SpanRef) -> Summary:
         after, last = bytes.fromhex(span.after), bytes.fromhex(span.last)
         for number, page in enumerate(standby.missing(ctx.pool, space, PAGE, after=after, last=last)):
             rechunk(ctx, span.run_id, f"{span.shard}-{number}", space, page, step)
+        lexicon.fold(ctx.pool)
     return Summary("rechunk", str(span.run_id), step.counts, step.seconds)
 
 

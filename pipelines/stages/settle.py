@@ -17,7 +17,7 @@ from pipelines.stages import audit as source_audit
 from pipelines.stages.confirm import confirm
 from pipelines.stages.files import StageFiles
 from pipelines.stages.savings import savings
-from pipelines.store import audit, collect, deletions, ledger, space_index, spaces
+from pipelines.store import audit, collect, deletions, ledger, lexicon, space_index, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -52,6 +52,7 @@ def run(ctx: Context, run_id: int) -> Accounting:
         _index(ctx, run_plan, sums)
         _caught_up(ctx, run_plan, sums)
         _collect_garbage(ctx, sums)
+        lexicon.fold(ctx.pool)
         changed = bool(sums.counts[State.LOADED] or sums.counts[State.DELETED])
         findings = audit.audit(ctx.pool, opened.source, contents=changed or bool(run_plan["damages"]))
         findings += _sampled(ctx, opened, sums, changed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.search import golden, hybrid
 from pipelines.stages import search
-from pipelines.store import fill, space_states, spaces
+from pipelines.store import fill, lexicon, space_states, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -60,6 +60,7 @@ class Report:
 
 def run(ctx: Context, space: Space, *, seed: int = 1, by: str = "") -> Report:
     """Measure and store; a building space that passes becomes a shadow. Raises FixConfiguration for a bad golden file."""
+    lexicon.fold(ctx.pool)
     lacking = fill.missing(ctx.pool, space)
     texts = fill.texts(ctx.pool, space)
     sampled, recall = recall_at_10(ctx, space, seed)

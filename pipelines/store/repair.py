@@ -35,6 +35,7 @@ IN_PLACE: Mapping[str, Sequence[str]] = {
     "run_missing": ("adopt_documents",),
     "wrong_run": ("adopt_documents",),
     "accounting": ("fail_runs",),
+    "terms_without_text": ("drop_terms",),
 }
 VECTORS = frozenset(
     {"bad_vector", "altered_vector", "vector_without_text", "bad_cached_vector", "missing_vectors", "space_without_table"}
@@ -104,6 +105,9 @@ def _in_place(conn: Connection, checks: set[str], values: Mapping[str, Any]) -> 
         altered = sql.SQL(load("audit")["altered_texts"])
         statement = sql.SQL(queries["drop_unused_altered_texts"]).format(altered=altered)
         changed["drop_unused_altered_texts"] = conn.execute(statement, values).rowcount
+    if "wrong_terms" in checks:
+        wrong = sql.SQL(load("audit")["wrong_terms"])
+        changed["analyse_again"] = conn.execute(sql.SQL(queries["analyse_again"]).format(wrong=wrong), values).rowcount
     return changed
 
 

@@ -224,6 +224,27 @@ LEFT JOIN document d ON d.tenant = c.tenant AND d.doc_id = c.doc_id
 WHERE %(source)s::text IS NULL OR d.source IS NULL OR d.source = %(source)s
 GROUP BY d.doc_id, d.uri
 
+-- name: wrong_terms
+-- Texts whose terms no search finds, or that are not those that were written; what is pending is on its way.
+SELECT t.text_sha FROM text t
+LEFT JOIN lexical l ON l.tenant = t.tenant AND l.text_sha = t.text_sha
+WHERE t.tenant = %(tenant)s AND (l.text_sha IS NULL OR l.mark <> hashtextextended(l.tsv::text, 0))
+  AND NOT EXISTS (SELECT FROM text_pending p WHERE p.tenant = t.tenant AND p.text_sha = t.text_sha)
+
+-- name: terms
+SELECT 'wrong_terms', d.doc_id, coalesce(d.uri, ''), count(*) || ' texts are not in full-text search as they should be'
+FROM ({wrong}) AS w
+LEFT JOIN chunk c ON c.tenant = %(tenant)s AND c.text_sha = w.text_sha
+LEFT JOIN document d ON d.tenant = c.tenant AND d.doc_id = c.doc_id
+WHERE %(source)s::text IS NULL OR d.source IS NULL OR d.source = %(source)s
+GROUP BY d.doc_id, d.uri
+
+-- name: terms_without_text
+SELECT 'terms_without_text', NULL::bytea, '', count(*) || ' rows of full-text search have no text'
+FROM lexical l
+WHERE l.tenant = %(tenant)s AND NOT EXISTS (SELECT FROM text t WHERE t.tenant = l.tenant AND t.text_sha = l.text_sha)
+HAVING count(*) > 0
+
 -- name: final_state
 SELECT d.uri, d.member, c.ordinal, c.text_sha, vector_send(v.embedding::vector)
 FROM document d

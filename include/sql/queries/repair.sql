@@ -34,6 +34,13 @@ DELETE FROM text t
 WHERE t.tenant = %(tenant)s AND t.text_sha IN ({altered})
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.tenant = t.tenant AND c.text_sha = t.text_sha)
 
+-- name: analyse_again
+INSERT INTO text_pending (tenant, text_sha) SELECT %(tenant)s, w.text_sha FROM ({wrong}) AS w
+
+-- name: drop_terms
+DELETE FROM lexical l
+WHERE l.tenant = %(tenant)s AND NOT EXISTS (SELECT FROM text t WHERE t.tenant = l.tenant AND t.text_sha = l.text_sha)
+
 -- name: drop_standby
 -- Passages beside the served ones that are not as they were written; the next catch-up writes them again.
 WITH wrong AS (

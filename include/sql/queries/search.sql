@@ -48,9 +48,15 @@ ORDER BY lexeme;
 
 -- name: frequencies
 -- In how many texts each term is, counted up to a limit beyond which it is simply common; and of how many.
+WITH fresh AS MATERIALIZED (  -- of texts that no fold has analysed yet
+    SELECT to_tsvector(text_config(t.lang), t.body) AS tsv
+    FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p
+    JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = p.text_sha
+)
 SELECT w.lexeme, w.term,
        (SELECT count(*)
-        FROM (SELECT FROM text t WHERE t.tenant = %(tenant)s AND t.tsv @@ w.term::tsquery LIMIT %(common)s) AS f) AS texts,
+        FROM (SELECT FROM lexical l WHERE l.tenant = %(tenant)s AND l.tsv @@ w.term::tsquery LIMIT %(common)s) AS f)
+       + (SELECT count(*) FROM fresh WHERE tsv @@ w.term::tsquery) AS texts,
        (SELECT count(*) FROM (SELECT FROM text t WHERE t.tenant = %(tenant)s LIMIT %(many)s) AS n) AS total
 FROM unnest(%(lexemes)s::text[], %(terms)s::text[]) AS w (lexeme, term)
 ORDER BY w.lexeme;
@@ -105,11 +111,19 @@ WITH served AS NOT MATERIALIZED (
     FROM (SELECT * FROM near UNION SELECT * FROM exact) AS found
     ORDER BY rank
     LIMIT %(candidates)s
+), pending AS MATERIALIZED (  -- texts that no fold has analysed yet
+    SELECT DISTINCT p.text_sha FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p
+    WHERE %(lexical)s
+), worded AS NOT MATERIALIZED (
+    SELECT l.text_sha, l.tsv FROM lexical l
+    WHERE l.tenant = %(tenant)s AND l.tsv @@ %(terms)s::tsquery AND NOT EXISTS (SELECT FROM pending p WHERE p.text_sha = l.text_sha)
+    UNION ALL
+    SELECT t.text_sha, to_tsvector(text_config(t.lang), t.body)
+    FROM pending p JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = p.text_sha
 ), matching AS MATERIALIZED (  -- a first look at every match, with what Postgres ranks by itself
     SELECT t.text_sha, t.tsv, ts_rank(t.tsv, %(terms)s::tsquery, 1) AS relevance
-    FROM text t
+    FROM worded t
     WHERE %(lexical)s
-      AND t.tenant = %(tenant)s
       AND t.tsv @@ %(terms)s::tsquery
       AND EXISTS (SELECT FROM eligible e WHERE e.text_sha = t.text_sha)
     ORDER BY relevance DESC, t.text_sha

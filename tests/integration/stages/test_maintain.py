@@ -71,10 +71,10 @@ def test_an_index_is_rebuilt_once_a_fifth_of_its_rows_changed_and_counts_anew(lo
 
 
 def test_what_an_interrupted_rebuild_left_is_dropped(loaded: Context) -> None:
-    rows(loaded, "CREATE INDEX text_tsv_ccnew ON text USING gin (tsv)")
-    rows(loaded, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'text_tsv_ccnew'::regclass")
-    assert maintain.run(loaded).dropped == ("text_tsv_ccnew",)
-    assert rows(loaded, "SELECT to_regclass('text_tsv_ccnew')") == [(None,)]
+    rows(loaded, "CREATE INDEX lexical_tsv_ccnew ON lexical USING gin (tsv)")
+    rows(loaded, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'lexical_tsv_ccnew'::regclass")
+    assert maintain.run(loaded).dropped == ("lexical_tsv_ccnew",)
+    assert rows(loaded, "SELECT to_regclass('lexical_tsv_ccnew')") == [(None,)]
 
 
 def test_a_missing_index_is_built(loaded: Context) -> None:

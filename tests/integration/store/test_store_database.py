@@ -20,8 +20,9 @@ pytestmark = pytest.mark.integration
 
 CATALOGUE = {
     "columns": """
-        SELECT c.relname, c.relkind::text, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull,
-               a.attidentity::text, a.attgenerated::text, a.attstorage::text, pg_get_expr(d.adbin, d.adrelid)
+        SELECT c.relname, c.relkind::text, a.attname, row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum),
+               format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity::text, a.attgenerated::text,
+               a.attstorage::text, pg_get_expr(d.adbin, d.adrelid)
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'millrace'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p') ORDER BY 1, 4""",

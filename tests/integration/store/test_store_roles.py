@@ -110,7 +110,7 @@ def test_a_writer_syncs_indexes_and_maintains_and_a_reader_searches_only(granted
         with maintenance.at_work(pool) as conn:
             for table in maintenance.tables(conn):
                 maintenance.vacuum(conn, table.name)
-            maintenance.rebuild(conn, "text_tsv")
+            maintenance.rebuild(conn, "lexical_tsv")
     with database.open_pool(login("its_reader")) as pool:
         database.require_schema(pool)
         vector = unit_vectors([b"x" * 32])[0]
@@ -131,7 +131,7 @@ def test_a_writer_syncs_indexes_and_maintains_and_a_reader_searches_only(granted
 
 def test_a_writer_may_not_change_the_schema(granted: str, login: AsRole) -> None:
     with database.open_pool(login("its_writer")) as pool:
-        for statement in ("ALTER TABLE document ADD COLUMN x int", "DROP TABLE run CASCADE", "DROP INDEX text_tsv"):
+        for statement in ("ALTER TABLE document ADD COLUMN x int", "DROP TABLE run CASCADE", "DROP INDEX lexical_tsv"):
             with pytest.raises(FixConfiguration, match="must be owner"), database.connection(pool) as conn:
                 conn.execute(statement)
 

@@ -1,0 +1,70 @@
+"""Full text follows the texts: noted when they are written, analysed by a fold, mended when it is not what it was."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipelines.records import sha256
+from pipelines.store import audit, collect, lexicon, repair
+from tests.integration.store.corpus import SOURCE, Corpus
+
+pytestmark = pytest.mark.integration
+ORPHAN = """
+DO $$ BEGIN
+    SET LOCAL session_replication_role = replica;
+    INSERT INTO millrace.lexical VALUES ('public', sha256('x'), 'lie', 0);
+END $$
+"""
+
+
+def found(corpus: Corpus, word: str) -> list[bytes]:
+    return [bytes(sha) for (sha,) in corpus.rows("SELECT text_sha FROM lexical WHERE tsv @@ %s::tsquery", word)]
+
+
+def test_a_fold_analyses_what_was_published_since_the_last_one(corpus: Corpus) -> None:
+    corpus.load({"mem://a": ["harbour cranes", "tide tables"]})
+    assert (lexicon.pending(corpus.pool), found(corpus, "crane")) == (2, [])
+    assert lexicon.fold(corpus.pool) == 2
+    assert (lexicon.pending(corpus.pool), found(corpus, "crane")) == (0, [sha256("harbour cranes")])
+    corpus.load({"mem://a": ["harbour cranes", "rope"]}, version="v2")
+    assert lexicon.fold(corpus.pool) == 1, "a text that is there already is not written again"
+    collect.collect(corpus.pool, cache_days=30)
+    assert found(corpus, "tide") == []
+
+
+def test_folds_at_once_and_beside_the_collector_lose_nothing(corpus: Corpus) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(12):
+            corpus.load({"mem://a": [f"berth {number}"], "mem://b": [f"buoy {number}"]}, version=f"v{number}")
+            work = [threads.submit(lexicon.fold, corpus.pool) for _ in range(3)]
+            work.append(threads.submit(lambda: collect.collect(corpus.pool, cache_days=30).texts))
+            for task in work:
+                task.result()
+    lexicon.fold(corpus.pool)
+    collect.collect(corpus.pool, cache_days=30)
+    assert set(found(corpus, "berth | buoy")) == {sha256("berth 11"), sha256("buoy 11")}
+    assert audit.audit(corpus.pool) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "check"),
+    [
+        ("DELETE FROM lexical", "wrong_terms"),
+        ("UPDATE lexical SET tsv = 'lie'", "wrong_terms"),
+        (ORPHAN, "terms_without_text"),
+    ],
+)
+def test_damage_is_found_and_undone_by_repair_and_the_next_fold(corpus: Corpus, damage: str, check: str) -> None:
+    corpus.load({"mem://a": ["harbour cranes"]})
+    lexicon.fold(corpus.pool)
+    corpus.rows(damage)
+    findings = audit.audit(corpus.pool)
+    assert {finding.check for finding in findings} == {check}
+    repaired = repair.prepare_repair(corpus.pool, findings, source=SOURCE, run_id=corpus.run.id)
+    assert not repaired.broken, "no document is read again for it"
+    lexicon.fold(corpus.pool)
+    assert audit.audit(corpus.pool) == []
+    assert found(corpus, "crane") == [sha256("harbour cranes")]
+    assert found(corpus, "lie") == []
