@@ -55,4 +55,4 @@ def complete(ctx: Context, space: Space, run_id: int, step: Step, *, only: int |
     for texts in fill.pages(ctx.pool, space, filler.size, run_id=only):
         filler.page(texts)
     if space.state != "building":
-        space_index.ensure_index(ctx.pool, space)
+        space_index.ensure_index(ctx.pool, space, patience=0)

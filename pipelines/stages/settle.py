@@ -158,12 +158,15 @@ def _sampled(ctx: Context, opened: ledger.Run, sums: _Sums, changed: bool) -> li
 
 
 def _index(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
-    """The index of the space that serves, once a first load is done; until it is there, search compares exactly."""
+    """The index of the space that serves, once a first load is done; until it is there, search compares exactly.
+
+    Whoever builds it at this moment may be stopped for long; a run does not wait for that.
+    """
     space = spaces.active(ctx.pool, run_plan["collection"])
     if space is None:
         return
     try:
-        sums.stats["indexes_built"] += space_index.ensure_index(ctx.pool, space)
+        sums.stats["indexes_built"] += space_index.ensure_index(ctx.pool, space, patience=0)
     except Retry as error:
         sums.remarks.append(f"the index of space {space.id} is not built yet, search compares exactly: {error}")
 

@@ -31,13 +31,13 @@ POLL_SECONDS = 0.2
 Connection = psycopg.Connection[Any]
 
 
-def ensure_index(pool: Pool, space: Space) -> bool:
+def ensure_index(pool: Pool, space: Space, *, patience: float = LOCK_SECONDS) -> bool:
     """Build the index of a filled space unless a valid one is there; whether one was built.
 
     An empty space gets none: its first load comes first. Raises Retry when another process is building for longer than
-    LOCK_SECONDS, when the build cannot get its locks, or when the database fails; the next call goes on.
+    `patience` seconds, when the build cannot get its locks, or when the database fails; the next call goes on.
     """
-    with translate(), pool.connection() as conn, _autocommit(conn), _alone(conn, space):
+    with translate(), pool.connection() as conn, _autocommit(conn), _alone(conn, space, patience):
         valid: dict[str, bool] = dict(conn.execute(load("space_index")["indexes"], {"space_id": space.id}).fetchall())
         if any(valid.values()) or not (rows := _rows(conn, space)):
             return False
@@ -102,14 +102,14 @@ def _autocommit(conn: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(conn: Connection, space: Space) -> Iterator[None]:
-    """One builder a space; others wait until it is done."""
+def _alone(conn: Connection, space: Space, patience: float) -> Iterator[None]:
+    """One builder a space; others wait until it is done, or lose patience."""
     values = {"space_id": space.id}
-    ends = time.monotonic() + LOCK_SECONDS
+    ends = time.monotonic() + patience
     while not _locked(conn, values):
         if time.monotonic() > ends:
             raise Retry(
-                f"the index of space {space.id} has been building elsewhere for {LOCK_SECONDS:.0f} s; try again later"
+                f"the index of space {space.id} is being built elsewhere, for more than {patience:.0f} s; try again later"
             )
         time.sleep(POLL_SECONDS)
     try:
