@@ -9,13 +9,13 @@ LIMIT %(limit)s
 -- Locked first, deleted by a second statement: its newer snapshot sees every chunk committed before the lock was taken, and
 -- no chunk can be added to a locked text. What a publisher is using at this moment is skipped, so nobody waits.
 SELECT t.text_sha FROM text t
-WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)s)
+WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)b)
 ORDER BY t.text_sha
 FOR UPDATE SKIP LOCKED
 
 -- name: delete_texts
 DELETE FROM text t
-WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)s)
+WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)b)
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.tenant = t.tenant AND c.text_sha = t.text_sha)
 
 -- name: expire_cache

@@ -1,14 +1,14 @@
 -- name: lock_objects
 -- The wanted documents and, for whole objects, their attachments; one order for every writer.
-SELECT d.doc_id, d.source, d.uri, d.fence, d.doc_id = ANY(%(doc_ids)s) AS asked,
+SELECT d.doc_id, d.source, d.uri, d.fence, d.doc_id = ANY(%(doc_ids)b) AS asked,
        d.fence = %(fence)s AND d.commit_token = commit_token(d.fence, d.doc_id, 'deleted') AS mine
 FROM document d
 WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(ARRAY(  -- found once, whatever the planner thinks of a table never analysed
-    SELECT unnest(%(doc_ids)s::bytea[])
+    SELECT unnest(%(doc_ids)b::bytea[])
     UNION ALL
     SELECT m.doc_id FROM document o JOIN document m
       ON m.tenant = o.tenant AND m.source = o.source AND left(m.uri, 600) = left(o.uri, 600) AND m.uri = o.uri
-    WHERE o.tenant = %(tenant)s AND o.doc_id = ANY(%(doc_ids)s) AND o.member = '' AND m.member <> ''))
+    WHERE o.tenant = %(tenant)s AND o.doc_id = ANY(%(doc_ids)b) AND o.member = '' AND m.member <> ''))
 ORDER BY d.doc_id
 FOR NO KEY UPDATE OF d
 
@@ -16,15 +16,15 @@ FOR NO KEY UPDATE OF d
 UPDATE document SET state = 'deleted', reason = NULL, attempts = 0, fence = %(fence)s,
     commit_token = commit_token(%(fence)s, doc_id, 'deleted'), run_id = %(run_id)s, loaded_version = NULL,
     chunk_set = NULL, chunk_count = 0, chunk_digest = NULL
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND fence < %(fence)s
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b) AND fence < %(fence)s
 
 -- name: retire_chunks
 -- Only what was served becomes history; passages that stood by for a switch just go.
 WITH stood_by AS (
-    DELETE FROM standby b WHERE b.tenant = %(tenant)s AND b.doc_id = ANY(%(doc_ids)s)
+    DELETE FROM standby b WHERE b.tenant = %(tenant)s AND b.doc_id = ANY(%(doc_ids)b)
 ), gone AS (
     DELETE FROM chunk c
-    WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = ANY(%(doc_ids)s)
+    WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = ANY(%(doc_ids)b)
     RETURNING c.*
 )
 INSERT INTO chunk_past (tenant, chunk_set, doc_id, ordinal, text_sha, body, heading_path, char_start, char_end, tokens,
@@ -38,25 +38,25 @@ WHERE g.chunk_set IN (
 
 -- name: resolve_quarantine
 UPDATE quarantine SET resolved_at = clock_timestamp(), replay_at = NULL
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND resolved_at IS NULL
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b) AND resolved_at IS NULL
 
 -- name: close_holds
 -- Nothing is left to decide about a document that is deleted.
 UPDATE held_deletion SET decision = 'superseded', decided_at = clock_timestamp()
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND decision IS NULL
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b) AND decision IS NULL
 
 -- name: supersede_stale
 -- The document was written since it was held: that hold was about another version, and this run holds it anew.
 UPDATE held_deletion h SET decision = 'superseded', decided_at = clock_timestamp()
 FROM document d, run r
-WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = ANY(%(doc_ids)s) AND h.decision IS NULL
+WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = ANY(%(doc_ids)b) AND h.decision IS NULL
   AND h.run_id <> %(run_id)s AND d.tenant = h.tenant AND d.doc_id = h.doc_id AND r.id = h.run_id AND d.fence > r.fence
 
 -- name: hold
 -- A document that already waits keeps its first entry, so the run a person was told about stays the one to approve.
 INSERT INTO held_deletion (run_id, tenant, source, doc_id, uri)
 SELECT %(run_id)s, %(tenant)s, %(source)s, w.doc_id, w.uri
-FROM unnest(%(doc_ids)s::bytea[], %(uris)s::text[]) AS w (doc_id, uri)
+FROM unnest(%(doc_ids)b::bytea[], %(uris)s::text[]) AS w (doc_id, uri)
 WHERE NOT EXISTS (
     SELECT FROM held_deletion h
     WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = w.doc_id AND h.decision IS NULL)
@@ -89,6 +89,6 @@ SELECT EXISTS (
 -- The object is listed again: no open hold and no decision that has had no effect on the row stands any longer.
 UPDATE held_deletion h SET decision = 'superseded', decided_at = clock_timestamp()
 FROM document d, run r
-WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = ANY(%(doc_ids)s)
+WHERE h.tenant = %(tenant)s AND h.source = %(source)s AND h.doc_id = ANY(%(doc_ids)b)
   AND h.decision IS DISTINCT FROM 'superseded'
   AND d.tenant = h.tenant AND d.doc_id = h.doc_id AND d.state <> 'deleted' AND r.id = h.run_id AND d.fence <= r.fence

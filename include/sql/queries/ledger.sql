@@ -64,7 +64,7 @@ WHERE tenant = %(tenant)s AND source = %(source)s AND member = ''
 UPDATE document d
 SET source_version = same.version, loaded_version = same.version, fence = %(fence)s, run_id = %(run_id)s,
     commit_token = commit_token(%(fence)s, d.doc_id, 'loaded')
-FROM unnest(%(doc_ids)s::bytea[], %(versions)s::text[], %(contents)s::bytea[]) AS same (doc_id, version, content_sha)
+FROM unnest(%(doc_ids)b::bytea[], %(versions)s::text[], %(contents)s::bytea[]) AS same (doc_id, version, content_sha)
 WHERE d.tenant = %(tenant)s AND d.doc_id = same.doc_id AND d.state = 'loaded' AND d.fence < %(fence)s
   AND d.content_sha = same.content_sha
 

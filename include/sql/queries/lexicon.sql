@@ -11,7 +11,7 @@ RETURNING p.text_sha
 -- A text that the collector takes at this moment is locked or gone, and then left out.
 WITH held AS MATERIALIZED (
     SELECT t.text_sha, t.lang, t.body FROM text t
-    WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)s)
+    WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)b)
     ORDER BY t.text_sha
     FOR KEY SHARE
 ), analysed AS MATERIALIZED (

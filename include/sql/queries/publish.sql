@@ -16,7 +16,7 @@ SELECT pg_advisory_xact_lock_shared(hashtext('millrace.collection'), hashtext(%(
 SELECT doc_id, fence, fence = %(fence)s AND commit_token = commit_token(fence, doc_id, 'loaded') AS mine,
        fence = %(fence)s AND commit_token = commit_token(fence, doc_id, 'quarantined') AS refused
 FROM document
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b)
 ORDER BY doc_id
 FOR NO KEY UPDATE
 
@@ -55,12 +55,12 @@ ON CONFLICT (tenant, doc_id) DO UPDATE SET
     media_type = EXCLUDED.media_type, lang = EXCLUDED.lang, metadata = EXCLUDED.metadata, warnings = EXCLUDED.warnings,
     bytes = EXCLUDED.bytes, source_modified = EXCLUDED.source_modified, members = EXCLUDED.members,
     loaded_at = EXCLUDED.loaded_at
-WHERE d.fence < EXCLUDED.fence AND d.doc_id = ANY(%(seen)s)
+WHERE d.fence < EXCLUDED.fence AND d.doc_id = ANY(%(seen)b)
 
 -- name: known_texts
 -- Which are there, and whether they are what their hash says (records.sha256).
 SELECT t.text_sha, t.text_sha = sha256(int8send(octet_length(t.body)) || convert_to(t.body, 'UTF8'))
-FROM text t WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)s)
+FROM text t WHERE t.tenant = %(tenant)s AND t.text_sha = ANY(%(shas)b)
 
 -- name: mend_text
 UPDATE text SET body = %(body)s WHERE tenant = %(tenant)s AND text_sha = %(sha)s
@@ -83,17 +83,17 @@ ON CONFLICT DO NOTHING
 SELECT c.ctid::text, c.chunk_set, c.doc_id, c.ordinal, c.text_sha, c.heading_path, c.char_start, c.char_end, c.tokens,
        c.lang, c.kind
 FROM chunk c
-WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = ANY(%(doc_ids)s)
+WHERE c.tenant = %(tenant)s AND c.chunk_set = ANY(ARRAY(SELECT id FROM chunk_set)) AND c.doc_id = ANY(%(doc_ids)b)
 
 -- name: drop_standby
 -- What stood by for a switch was of the version that is replaced.
-DELETE FROM standby b WHERE b.tenant = %(tenant)s AND b.doc_id = ANY(%(doc_ids)s)
+DELETE FROM standby b WHERE b.tenant = %(tenant)s AND b.doc_id = ANY(%(doc_ids)b)
 
 -- name: retire_chunks
 -- Chunks of the served chunk set go into the past. Their documents are locked, so they are still where they were seen.
 WITH gone AS (
     DELETE FROM chunk c
-    WHERE c.ctid = ANY(%(tids)s::tid[]) AND c.doc_id = ANY(%(doc_ids)s) AND c.text_sha = ANY(%(shas)s)
+    WHERE c.ctid = ANY(%(tids)s::tid[]) AND c.doc_id = ANY(%(doc_ids)b) AND c.text_sha = ANY(%(shas)b)
     RETURNING c.*
 )
 INSERT INTO chunk_past (tenant, chunk_set, doc_id, ordinal, text_sha, body, heading_path, char_start, char_end, tokens,
@@ -109,19 +109,19 @@ COPY chunk (tenant, chunk_set, doc_id, ordinal, text_sha, heading_path, char_sta
 FROM STDIN (FORMAT binary)
 
 -- name: known_vectors
-SELECT v.text_sha FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)s)
+SELECT v.text_sha FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)b)
 
 -- name: write_vectors
 INSERT INTO {table} (tenant, text_sha, embedding)
 SELECT e.tenant, e.text_sha, e.embedding::{type}
 FROM embedding_cache e
-WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = ANY(%(shas)s)
+WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = ANY(%(shas)b)
 ORDER BY e.text_sha
 ON CONFLICT DO NOTHING
 
 -- name: without_vector
-SELECT cardinality(%(shas)s::bytea[]) - count(*) FROM {table} v
-WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)s)
+SELECT cardinality(%(shas)b::bytea[]) - count(*) FROM {table} v
+WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)b)
 
 -- name: vanished_members
 -- Attachments of the written objects that this version of the object no longer has. The tenant is compared so that no index
@@ -130,14 +130,14 @@ SELECT m.doc_id FROM document m
 WHERE m.source = ANY(%(sources)s)
   AND left(m.uri, 600) = ANY(ARRAY(SELECT left(w.uri, 600) FROM unnest(%(uris)s::text[]) AS w (uri)))
   AND m.uri = ANY(%(uris)s) AND m.tenant IS NOT DISTINCT FROM %(tenant)s
-  AND m.member <> '' AND m.state <> 'deleted' AND m.fence < %(fence)s AND m.doc_id <> ALL(%(present)s)
+  AND m.member <> '' AND m.state <> 'deleted' AND m.fence < %(fence)s AND m.doc_id <> ALL(%(present)b)
 ORDER BY m.doc_id
 FOR NO KEY UPDATE OF m
 
 -- name: resolve_quarantine
 UPDATE quarantine SET resolved_at = clock_timestamp(), replay_at = NULL
-WHERE tenant = %(tenant)s AND source = ANY(%(sources)s) AND doc_id = ANY(%(doc_ids)s) AND resolved_at IS NULL
+WHERE tenant = %(tenant)s AND source = ANY(%(sources)s) AND doc_id = ANY(%(doc_ids)b) AND resolved_at IS NULL
 
 -- name: supersede_holds
 UPDATE held_deletion SET decision = 'superseded', decided_at = clock_timestamp()
-WHERE tenant = %(tenant)s AND source = ANY(%(sources)s) AND doc_id = ANY(%(doc_ids)s) AND decision IS NULL
+WHERE tenant = %(tenant)s AND source = ANY(%(sources)s) AND doc_id = ANY(%(doc_ids)b) AND decision IS NULL

@@ -1,7 +1,7 @@
 -- name: lock_documents
 SELECT doc_id, fence, fence = %(fence)s AND commit_token = commit_token(fence, doc_id, 'quarantined') AS mine
 FROM document
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b)
 ORDER BY doc_id
 FOR NO KEY UPDATE
 
@@ -15,7 +15,7 @@ INSERT INTO document AS d (
 SELECT %(tenant)s, q.doc_id, %(collection)s, %(source)s, q.uri, q.member, p.doc_id, q.source_version,
        q.pipeline_fingerprint, q.content_sha, 'quarantined', q.reason, q.charge, %(fence)s::bigint,
        commit_token(%(fence)s::bigint, q.doc_id, 'quarantined'), %(run_id)s, q.bytes, q.media_type
-FROM unnest(%(doc_ids)s::bytea[], %(uris)s::text[], %(members)s::text[], %(parents)s::bytea[], %(versions)s::text[],
+FROM unnest(%(doc_ids)b::bytea[], %(uris)s::text[], %(members)s::text[], %(parents)s::bytea[], %(versions)s::text[],
             %(pipelines)s::text[], %(contents)s::bytea[], %(reasons)s::text[], %(charges)s::integer[], %(bytes)s::bigint[],
             %(media_types)s::text[])
      AS q (doc_id, uri, member, parent_doc_id, source_version, pipeline_fingerprint, content_sha, reason, charge, bytes,
@@ -39,13 +39,13 @@ RETURNING doc_id, attempts
 
 -- name: forget_replay
 UPDATE quarantine SET replay_at = NULL
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s) AND resolved_at IS NULL AND replay_at IS NOT NULL
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b) AND resolved_at IS NULL AND replay_at IS NOT NULL
 
 -- name: insert_entries
 INSERT INTO quarantine (tenant, doc_id, source, uri, member, source_version, stage, reason, detail, attempt, run_id)
 SELECT %(tenant)s, q.doc_id, %(source)s, q.uri, q.member, q.source_version, q.stage, q.reason, q.detail, d.attempts,
        %(run_id)s
-FROM unnest(%(doc_ids)s::bytea[], %(uris)s::text[], %(members)s::text[], %(versions)s::text[], %(stages)s::text[],
+FROM unnest(%(doc_ids)b::bytea[], %(uris)s::text[], %(members)s::text[], %(versions)s::text[], %(stages)s::text[],
             %(reasons)s::text[], %(details)s::text[])
      AS q (doc_id, uri, member, source_version, stage, reason, detail)
 JOIN document d ON d.tenant = %(tenant)s AND d.doc_id = q.doc_id

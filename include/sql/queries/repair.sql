@@ -1,17 +1,17 @@
 -- name: drop_vectors
-DELETE FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)s)
+DELETE FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)b)
 
 -- name: confirmed_vectors
 -- Those whose cached vector still equals the vector that this space serves: the damage was another space's.
 SELECT v.text_sha FROM {table} v
 JOIN embedding_cache e ON e.tenant = v.tenant AND e.embedder_fingerprint = {fingerprint} AND e.text_sha = v.text_sha
-WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)s) AND CASE
+WHERE v.tenant = %(tenant)s AND v.text_sha = ANY(%(shas)b) AND CASE
     WHEN vector_dims(e.embedding) <> {dim} OR vector_norm(e.embedding) > 1.01 THEN false
     ELSE e.embedding::{type} = v.embedding END
 
 -- name: drop_cached
 DELETE FROM embedding_cache e
-WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = ANY(%(shas)s)
+WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = ANY(%(shas)b)
 
 -- name: drop_bad_cached
 DELETE FROM embedding_cache e WHERE e.tenant = %(tenant)s AND vector_norm(e.embedding) NOT BETWEEN 0.99 AND 1.01
@@ -129,7 +129,7 @@ WHERE r.tenant = %(tenant)s AND r.source = %(source)s AND r.state = 'succeeded' 
 -- quarantined object share its fate.
 SELECT d.doc_id, d.state = 'quarantined' AS quarantined FROM document d
 LEFT JOIN document p ON p.tenant = d.tenant AND p.doc_id = d.parent_doc_id
-WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(%(doc_ids)s) AND (
+WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(%(doc_ids)b) AND (
     (d.state = 'quarantined' AND (d.chunk_count > 0 OR d.loaded_version IS NOT NULL))
     OR (d.state = 'loaded' AND d.member <> '' AND p.state = 'quarantined'))
 ORDER BY d.doc_id
@@ -138,10 +138,10 @@ FOR NO KEY UPDATE OF d
 -- name: withdraw
 UPDATE document SET state = CASE state WHEN 'loaded' THEN 'deleted' ELSE state END, loaded_version = NULL,
     chunk_set = NULL, chunk_count = 0, chunk_digest = NULL
-WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
+WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b)
 
 -- name: withdraw_standby
-DELETE FROM standby WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)s)
+DELETE FROM standby WHERE tenant = %(tenant)s AND doc_id = ANY(%(doc_ids)b)
 
 -- name: containers
 -- Loaded objects, of every source, that have attachments or may have: chunks without a document name no address.
@@ -155,6 +155,6 @@ WHERE d.tenant = %(tenant)s AND d.member = '' AND d.state = 'loaded'
 -- since is the business of the next audit.
 UPDATE document d SET source_version = '', loaded_version = '', content_sha = NULL, fence = %(fence)s,
     commit_token = commit_token(%(fence)s, d.doc_id, 'doubted')
-FROM unnest(%(doc_ids)s::bytea[], %(fences)s::bigint[]) AS seen (doc_id, fence)
+FROM unnest(%(doc_ids)b::bytea[], %(fences)s::bigint[]) AS seen (doc_id, fence)
 WHERE d.tenant = %(tenant)s AND d.doc_id = seen.doc_id AND d.fence = seen.fence AND d.state = 'loaded'
   AND d.fence < %(fence)s

@@ -27,13 +27,13 @@ SELECT c.doc_id, c.ordinal, c.text_sha, t.body, c.heading_path, c.char_start, c.
 FROM document d
 JOIN chunk c ON c.tenant = d.tenant AND c.chunk_set = d.chunk_set AND c.doc_id = d.doc_id
 JOIN text t ON t.tenant = c.tenant AND t.text_sha = c.text_sha
-WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(%(doc_ids)s)
+WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(%(doc_ids)b)
 ORDER BY c.doc_id, c.ordinal
 
 -- name: lock_documents
 SELECT d.doc_id, d.fence, d.loaded_version IS NOT NULL AND d.chunk_set IS DISTINCT FROM %(chunk_set)s AS wanted
 FROM document d
-WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(%(doc_ids)s)
+WHERE d.tenant = %(tenant)s AND d.doc_id = ANY(%(doc_ids)b)
 ORDER BY d.doc_id
 FOR NO KEY UPDATE
 
@@ -55,7 +55,7 @@ ON CONFLICT DO NOTHING
 
 -- name: clear
 DELETE FROM chunk c
-WHERE c.tenant = %(tenant)s AND c.chunk_set = %(chunk_set)s AND c.doc_id = ANY(%(doc_ids)s)
+WHERE c.tenant = %(tenant)s AND c.chunk_set = %(chunk_set)s AND c.doc_id = ANY(%(doc_ids)b)
 
 -- name: write_chunks
 -- Valid since the document was loaded: the same words were served then, cut otherwise.

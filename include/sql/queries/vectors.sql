@@ -1,5 +1,5 @@
 -- name: missing
-SELECT w.text_sha FROM unnest(%(shas)s::bytea[]) AS w (text_sha)
+SELECT w.text_sha FROM unnest(%(shas)b::bytea[]) AS w (text_sha)
 WHERE NOT EXISTS (SELECT FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_sha = w.text_sha)
   AND NOT EXISTS (
     SELECT FROM embedding_cache e
@@ -10,7 +10,7 @@ WHERE NOT EXISTS (SELECT FROM {table} v WHERE v.tenant = %(tenant)s AND v.text_s
 -- cache has none, made young again where it is older than a day. A row that expires at this moment is written back.
 INSERT INTO embedding_cache AS e (tenant, embedder_fingerprint, text_sha, embedding)
 SELECT %(tenant)s, %(fingerprint)s, w.text_sha, coalesce(c.embedding, v.embedding::vector)
-FROM unnest(%(shas)s::bytea[]) AS w (text_sha)
+FROM unnest(%(shas)b::bytea[]) AS w (text_sha)
 LEFT JOIN embedding_cache c
   ON c.tenant = %(tenant)s AND c.embedder_fingerprint = %(fingerprint)s AND c.text_sha = w.text_sha
 LEFT JOIN {table} v ON v.tenant = %(tenant)s AND v.text_sha = w.text_sha
@@ -19,7 +19,7 @@ ORDER BY w.text_sha
 ON CONFLICT (tenant, embedder_fingerprint, text_sha) DO UPDATE SET created_at = clock_timestamp()
 
 -- name: not_cached
-SELECT w.text_sha FROM unnest(%(shas)s::bytea[]) AS w (text_sha)
+SELECT w.text_sha FROM unnest(%(shas)b::bytea[]) AS w (text_sha)
 WHERE NOT EXISTS (
     SELECT FROM embedding_cache e
     WHERE e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = w.text_sha)
@@ -41,7 +41,7 @@ ON CONFLICT DO NOTHING
 
 -- name: load
 SELECT w.text_sha, vector_send(coalesce(v.embedding::vector, e.embedding))
-FROM unnest(%(shas)s::bytea[]) AS w (text_sha)
+FROM unnest(%(shas)b::bytea[]) AS w (text_sha)
 LEFT JOIN {table} v ON v.tenant = %(tenant)s AND v.text_sha = w.text_sha
 LEFT JOIN embedding_cache e
   ON e.tenant = %(tenant)s AND e.embedder_fingerprint = %(fingerprint)s AND e.text_sha = w.text_sha
