@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG, chain, get_current_context, task
-from millrace_airflow import documentation, forms, placement, retries, runtime
+from millrace_airflow import assets, documentation, forms, placement, retries, runtime
 from millrace_airflow.links import stage
 
 from pipelines import config
@@ -95,13 +95,13 @@ def switch() -> bool:
         return reembed.switch(ctx, run_id())
 
 
-@task(multiple_outputs=False, trigger_rule="all_done")
+@task(multiple_outputs=False, trigger_rule="all_done", outlets=[assets.space_changes()])
 def settle() -> dict[str, Any]:
     """Retire spaces past their days and close the run; red when a stage of it failed."""
     from pipelines.stages import reembed
 
     with runtime.open_task() as ctx:
-        return runtime.reembedded(reembed.settle(ctx, run_id()))
+        return runtime.reembedded(get_current_context(), reembed.settle(ctx, run_id()))
 
 
 with DAG(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from pipelines import cli_spaces, config, terminal
+from pipelines import cli_evaluate, cli_spaces, config, terminal
 from pipelines.cli_context import as_json, with_context
 from pipelines.connections import LocalConnections
 from pipelines.errors import FailRun, FixConfiguration, Held, MillraceError, Retry
@@ -318,7 +318,7 @@ def migrate() -> None:
     terminal.say(f"applied {', '.join(applied)}" if applied else "the schema is current")
 
 
-for added in cli_spaces.COMMANDS:
+for added in (*cli_spaces.COMMANDS, *cli_evaluate.COMMANDS):
     cli.add_command(added)
 
 

@@ -232,6 +232,43 @@ class Model(Strict):
         return self
 
 
+class ChatServer(Strict):
+    """A language model behind an OpenAI-compatible /v1/chat/completions server."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://", description="with or without /v1")
+    connection: str | None = Field(default=None, description="host, port, schema; password as bearer token")
+    model: str = Field(description="the name that the server knows it by")
+    max_tokens: int = Field(default=600, ge=1, description="of one answer")
+    timeout_seconds: int = Field(default=120, ge=1)
+    attempts: int = Field(default=5, ge=1)
+
+    @model_validator(mode="after")
+    def _place(self) -> ChatServer:
+        if (self.url is None) == (self.connection is None):
+            raise ValueError("give either url or connection")
+        return self
+
+
+class Evaluation(Strict):
+    """What an evaluation measures, and from when it is worth an alarm."""
+
+    measures: tuple[str, ...] = Field(
+        default=("nDCG@10", "R@100", "R@10", "RR@10", "Judged@10"),
+        min_length=1,
+        strict=False,
+        description="names of ir-measures; the first decides",
+    )
+    margin: float = Field(default=0.02, gt=0, lt=1, description="a loss of the first measure that is not accepted")
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    questions: int = Field(default=200, ge=1, description="of a slice, at most; the same ones every time")
+    answers: int = Field(default=40, ge=0, description="questions that are also answered, 0 for none")
+    lost_share: float = Field(default=0.20, ge=0, le=1, description="more lost questions than this: cannot tell")
+    stale_share: float = Field(default=0.30, ge=0, le=1, description="more passages unrepresented than this: an alarm")
+    present_questions: str | None = Field(default=None, description="a file of questions that users ask now, one a line")
+    writer: ChatServer | None = Field(default=None, description="writes questions for `millrace benchmark build`")
+    judge: ChatServer | None = Field(default=None, description="judges answers beside the checks without a model")
+
+
 class Collection(Strict):
     model: str
     golden: str | None = Field(default=None, description="JSON lines of questions that a new space is judged by")
@@ -289,6 +326,7 @@ class Settings(Strict):
     objects: ObjectsBucket | None = None
     prices: Prices = Prices()
     placement: Placement = Placement()
+    evaluation: Evaluation = Evaluation()
 
     def source(self, name: str) -> SourceConfig:
         """The source's entry, or FixConfiguration naming the nearest one."""
@@ -337,6 +375,7 @@ def load(root: Path | None = None) -> Settings:
         objects=sources.objects,
         prices=_read(folder / "prices.yaml", Prices),
         placement=_read(folder / "placement.yaml", Placement),
+        evaluation=_read(folder / "evaluation.yaml", Evaluation),
     )
     for name, source in settings.sources.items():
         if source.collection not in settings.collections:
@@ -392,5 +431,5 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 def _all_keys(model: type[BaseModel]) -> set[str]:
     models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Collection, ObjectsBucket]
-    models += [HttpServer, Slot, Pod, Toleration]
+    models += [HttpServer, ChatServer, Slot, Pod, Toleration]
     return {name for entry in models for name in entry.model_fields}

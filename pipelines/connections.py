@@ -100,6 +100,20 @@ def sqlalchemy_url(connection: Connection) -> str:
     )
 
 
+def http_server(url: str | None, connection_id: str | None, connections: Connections) -> tuple[str, str | None]:
+    """(url, bearer token) of a server named by its url or by a connection. Raises FixConfiguration without a host."""
+    if connection_id is None:
+        return str(url), None
+    connection = connections[connection_id]
+    host = connection.host or ""
+    if not host:
+        raise FixConfiguration(f"connection {connection_id!r}: no host; give the server's")
+    if "://" not in host:
+        scheme = connection.schema_ if connection.schema_ in {"http", "https"} else "http"
+        host = f"{scheme}://{host}"
+    return f"{host}:{connection.port}" if connection.port else host, connection.password
+
+
 def parse(conn_id: str, raw: str) -> Connection:
     """An `AIRFLOW_CONN_…` value, JSON or URI, as a Connection."""
     if raw.lstrip().startswith("{"):

@@ -291,3 +291,38 @@ class SpanRef:
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A stretch of a document that a question was made from, as offsets into its cleaned text: it answers nothing."""
+
+    document: str  # as judgments name it
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of a benchmark. `relevant` are (document, relevance); without any the corpus does not answer it."""
+
+    id: str
+    text: str
+    relevant: tuple[tuple[str, int], ...]
+    cluster: str = ""  # the document or topic that it shares with others; "" for its own
+    origin: str = "import"  # or the builder's name
+    overlap: float | None = None  # the share of its words that the answering passage has, where that is known
+    hidden: Hidden | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A question that a builder proposes; `evidence` is the answering passage without title and headings."""
+
+    text: str
+    documents: tuple[str, ...]  # the one that it was made from, and its near-duplicates
+    cluster: str
+    builder: str
+    evidence: str
+    overlap: float
+    hidden: Hidden | None = None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.stages.reembed import Outcome as Reembedded
     from pipelines.stages.switch import Entry
     from pipelines.store.audit import Finding
+    from pipelines.store.benchmarks import Proposed
     from pipelines.store.deletions import Hold
     from pipelines.store.ledger import SourceStatus
     from pipelines.store.quarantine import QuarantineItem
@@ -272,3 +273,29 @@ def _measured(report: Mapping[str, Any]) -> str:
 def _shorten(text: str, width: int = 300) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def candidates(listed: Sequence[Proposed]) -> str:
+    """Candidates for review: number, question, the document that answers, and why it was decided so."""
+    lines = []
+    for entry in listed:
+        words = "" if entry.overlap is None else f", {entry.overlap:.0%} of its words in the passage"
+        lines.append(f"{entry.id}  {entry.body}")
+        lines.append(f"    {entry.slice}, {entry.builder}{words}: {entry.documents[0]}")
+        lines += [f"    {entry.evidence[:200]}"] if entry.evidence else []
+        lines += [f"    {entry.state} by {entry.decided_by}: {entry.reason or 'no reason'}"] if entry.decided_by else []
+    return "\n".join(lines) or "no candidates"
+
+
+def benchmarks(found: Mapping[str, Any]) -> str:
+    """The newest version of every slice and the candidates by state."""
+    lines = [
+        f"{entry.collection} {entry.label}: {entry.questions} questions, made {entry.created_at:%Y-%m-%d} by "
+        f"{entry.created_by or 'nobody'} on {entry.documents} documents"
+        for entry in found["versions"]
+    ]
+    lines += [
+        f"{where}: " + ", ".join(f"{count} {state}" for state, count in counts.items())
+        for where, counts in found["candidates"].items()
+    ]
+    return "\n".join(lines) or "no benchmark; `millrace benchmark import` or `millrace benchmark build` makes one"

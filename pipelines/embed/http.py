@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.config import HttpServer
-from pipelines.connections import Connections
+from pipelines.connections import Connections, http_server
 from pipelines.embed import http_retry
 from pipelines.embed.checks import require_fitting
 from pipelines.embed.files import digest
@@ -131,16 +131,7 @@ class Http:
 
 def open_http(server: HttpServer, connections: Connections) -> Http:
     """The embedder of a models.yaml entry; a connection's password is sent as bearer token."""
-    if server.connection is None:
-        return Http(server, str(server.url))
-    connection = connections[server.connection]
-    host = connection.host or ""
-    if not host:
-        raise FixConfiguration(f"connection {server.connection!r}: no host; give the embedding server's")
-    if "://" not in host:
-        scheme = connection.schema_ if connection.schema_ in {"http", "https"} else "http"
-        host = f"{scheme}://{host}"
-    return Http(server, f"{host}:{connection.port}" if connection.port else host, connection.password)
+    return Http(server, *http_server(server.url, server.connection, connections))
 
 
 def _endpoint(url: str) -> str:

@@ -31,16 +31,14 @@ class Busy(Exception):
         self.pause = pause
 
 
-def judge(response: httpx.Response, url: str) -> None:
+def judge(response: httpx.Response, url: str, file: str = "models.yaml") -> None:
     """Raises Busy for what may pass, FixConfiguration for what only a person can change; other answers are the caller's."""
     status = response.status_code
     if status in BUSY:
         raise Busy(f"{status}: {said(response)}", _pause(response.headers.get("retry-after")))
     if status in REFUSED or 300 <= status < 400:
         what = REFUSED.get(status, "redirects elsewhere")
-        raise FixConfiguration(
-            f"{url} {what} ({status}): {said(response)}; correct the url or the connection of models.yaml"
-        )
+        raise FixConfiguration(f"{url} {what} ({status}): {said(response)}; correct the url or the connection of {file}")
 
 
 def persist(send: Callable[[], T], attempts: int, url: str) -> T:

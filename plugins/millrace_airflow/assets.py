@@ -23,6 +23,22 @@ def changes(source: str) -> AssetAlias:
     return AssetAlias(name=f"corpus_{source}_changes")
 
 
+def space(collection: str) -> Asset:
+    """The spaces of a collection, one of which was built or changed places."""
+    return Asset(name=f"space_{collection}", uri=f"millrace://space/{collection}")
+
+
+def space_changes() -> AssetAlias:
+    """The outlet of a re-embedding's settle task, whose collection is known when it runs."""
+    return AssetAlias(name="space_changes")
+
+
+def announce_space(outlet_events: Any, collection: str, number: int, state: str) -> None:
+    """Emit one event on the collection's spaces; it carries {"collection", "space", "state"}."""
+    extra = {"collection": collection, "space": number, "state": state}
+    outlet_events[space_changes()].add(space(collection), extra=extra)
+
+
 def announce(outlet_events: Any, accounting: Accounting) -> bool:
     """Emit one event on the source's corpus when readers see another corpus than before; returns whether it did.
 

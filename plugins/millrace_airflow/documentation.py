@@ -104,6 +104,34 @@ remedy; then clear the task. |
 More: `docs/runbook.md`, section *maintain*; from a shell `millrace maintain`.
 """
 
+EVALUATE = """\
+### Evaluation
+
+After syncs that changed the corpus, after space builds, and weekly: scores what each collection serves on every slice of its
+benchmarks, compares question by question with the last evaluation of the same version, judges spaces that wait to serve,
+checks answers, and says which share of the corpus the benchmark no longer represents. Changes nothing that is served.
+**Report** on the task's *Details* tab opens the page. Running it again measures again.
+
+#### Params
+
+- *Collection*: empty for those that woke the run, or all.
+
+#### When a task is red
+
+The last error of its log names the verdict, the reason and the page.
+
+| red task | what it means | what to do |
+|---|---|---|
+| `collections` | The run's form names something unknown. | Correct the form. |
+| `evaluate` | `worse`: the first measure fell by more than the margin and more than chance. `stale`: too much of the \
+corpus is unlike the benchmark. `cannot tell`: a slice lost its documents or its scores. Or a service failed. | \
+worse: see what changed (`millrace status`, `millrace spaces`), roll back if it was the model. stale, cannot tell: \
+`millrace benchmark build`, `review`, `release`. Otherwise check the service and clear the task. |
+
+A pink (skipped) `evaluate` says that the collection has no benchmark: nothing is known, good or bad. More:
+`docs/runbook.md`, section *evaluate*, and `docs/evaluation.md`; from a shell `millrace evaluate`.
+"""
+
 PARAMS = """\
 - *Dry run*: log the plan and change nothing.
 - *Full rescan*: read and compare every object, whatever its version says.

@@ -143,6 +143,19 @@ def reembed_params(collections: Collection[str], models: Collection[str]) -> dic
     }
 
 
+def evaluate_params(collections: Collection[str]) -> dict[str, Param]:
+    """The form of an evaluation."""
+    return {
+        "collection": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *sorted(collections)],
+            title="Collection",
+            description="Empty: those whose change woke the run, or all.",
+        )
+    }
+
+
 def reembed_request(context: Mapping[str, Any], known: Mapping[str, Param]) -> ReembedRequest:
     """What one run asks of the engine. Raises FixConfiguration for an unknown key."""
     run, params = context["dag_run"], context["params"]

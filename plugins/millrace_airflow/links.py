@@ -1,4 +1,4 @@
-"""`@stage`: Airflow's `@task` for a stage of one shard, with a link to the shard's Data Docs.
+"""`@stage` and `@reported`: Airflow's `@task` with a link to the shard's Data Docs, or to the page that the task wrote.
 
 Airflow 3 evaluates an extra link in the worker when a task ends, green or red, and stores the address as an XCom; the UI
 shows what it finds there for that map index. So the link belongs to the operator class, and no plugin has to register it.
@@ -50,6 +50,41 @@ class ValidatedStageOperator(_PythonDecoratedOperator):
         return summary
 
 
+class ReportLink(BaseOperatorLink):
+    """The page that a task wrote; no button where it wrote none."""
+
+    @property
+    def name(self) -> str:
+        return "Report"
+
+    @property
+    def xcom_key(self) -> str:
+        return "report_link"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        return str(getattr(operator, "report", ""))
+
+
+class ReportedOperator(_PythonDecoratedOperator):
+    """A `@task` that names its page by `show`, before it ends green or red."""
+
+    operator_extra_links = (ReportLink(),)
+    report = ""
+
+
+def reported(**arguments: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`@task` with the link to its page; arguments are those of `@task`."""
+    decorator: Callable[[Callable[..., Any]], Any] = task_decorator_factory(
+        decorated_operator_class=ReportedOperator, multiple_outputs=False, **arguments
+    )
+    return decorator
+
+
+def show(context: Mapping[str, Any], page: str) -> None:
+    """Let the running task's link open a page, given by its path below data-docs/."""
+    context["task"].report = address(page) if page else ""
+
+
 def stage(*, data_docs: bool = False, **arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """`@task` for a stage of one shard; `data_docs` adds the link, further arguments are those of `@task`."""
     operator = ValidatedStageOperator if data_docs else _PythonDecoratedOperator
@@ -61,6 +96,11 @@ def stage(*, data_docs: bool = False, **arguments: Any) -> Callable[[Callable[..
 
 
 def shard_address(ref: Mapping[str, Any]) -> str:
-    """The page that lists a shard's Data Docs: on the UI's own origin, below the API server's own path."""
+    """The page that lists a shard's Data Docs."""
+    return address(f"{ref['source']}/{ref['run_id']}/{ref['shard']}/")
+
+
+def address(page: str) -> str:
+    """A page below data-docs/: on the UI's own origin, below the API server's own path."""
     base = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
-    return base + ROUTE + quote(f"{ref['source']}/{ref['run_id']}/{ref['shard']}/")
+    return base + ROUTE + quote(page)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from millrace_airflow import assets
+from millrace_airflow import assets, links
 from millrace_airflow.connections import AirflowConnections
 from pipelines import config
 from pipelines.errors import FailRun
@@ -16,6 +16,7 @@ from pipelines.records import Accounting, ShardRef, SpanRef, Summary
 
 if TYPE_CHECKING:
     from pipelines.context import Context, Progress
+    from pipelines.stages.evaluate import Report as Evaluation
     from pipelines.stages.maintain import Report
     from pipelines.stages.plan import Plan
     from pipelines.stages.reembed import Outcome, Reembedding
@@ -92,13 +93,16 @@ def built(summary: Summary) -> dict[str, Any]:
     return summary.as_dict()
 
 
-def reembedded(outcome: Outcome) -> dict[str, Any]:
-    """Log how a re-embedding ended; what of it fits an XCom."""
+def reembedded(context: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Log how a re-embedding ended and announce a complete space; what of it fits an XCom."""
     log.info("run %d: space %d of %s is %s", outcome.run_id, outcome.space, outcome.collection, outcome.state)
     for number in outcome.retired:
         log.info("run %d: space %d is retired", outcome.run_id, number)
     for note in outcome.notes:
         log.info("run %d: %s", outcome.run_id, note)
+    if not outcome.left and outcome.state in {"shadow", "active"}:
+        assets.announce_space(context["outlet_events"], outcome.collection, outcome.space, outcome.state)
+        log.info("run %d: announced on %s", outcome.run_id, assets.space(outcome.collection).uri)
     return {"run_id": outcome.run_id, "space": outcome.space, "state": outcome.state, "left": outcome.left}
 
 
@@ -139,6 +143,31 @@ def maintained(report: Report, require: Callable[[Report], None]) -> dict[str, A
         log.info("%s", line)
     require(report)
     return report.as_dict()
+
+
+def to_evaluate(context: Mapping[str, Any], settings: config.Settings) -> list[str]:
+    """The collections of one run: the form's, else those whose sources or spaces woke it, else all."""
+    asked = context["params"]["collection"]
+    if asked:
+        return [asked]
+    woken: set[str] = set()
+    for events in context["triggering_asset_events"].values():
+        for event in events:
+            source = settings.sources.get(event.extra.get("source", ""))
+            woken.add(source.collection if source else event.extra.get("collection", ""))
+    known = woken & settings.collections.keys()
+    return sorted(known or settings.collections)
+
+
+def evaluated(context: Mapping[str, Any], report: Evaluation, require: Callable[[Evaluation], None]) -> dict[str, Any]:
+    """Log an evaluation, link its page, then let `require` judge it. Without any benchmark the task is skipped."""
+    for line in report.text().splitlines():
+        log.info("%s", line)
+    links.show(context, report.page)
+    if report.number is None:
+        raise AirflowSkipException(f"cannot tell: {'; '.join(report.notes)}")
+    require(report)
+    return {"collection": report.collection, "evaluation": report.number, "verdict": report.verdict, "report": report.page}
 
 
 def report_to_log() -> Callable[[Progress], None]:

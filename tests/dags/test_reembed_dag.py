@@ -140,6 +140,8 @@ class TestRuns:
         assert (asked.collection, asked.model, asked.switch, asked.keep_days) == ("knowledge", "", True, 7)
         assert (asked.budget.seconds, asked.budget.texts, asked.door) == (1800.0, None, "airflow")
         assert ended.values["settle:return_value"] == {"run_id": 17, "space": 2, "state": "active", "left": 0}
+        extra = {"collection": "knowledge", "space": 2, "state": "active"}
+        assert ended.events == [("millrace://space/knowledge", "space_knowledge", extra)]
 
     def test_other_passages_are_cut_before_they_are_embedded(self, engine):
         engine.spans = {"rechunk": 1, "fill": 1}

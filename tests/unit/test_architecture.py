@@ -26,13 +26,19 @@ ALLOWED: dict[str, set[str]] = {
     "embed": BASE | {"portions"},
     "store": BASE | {"portions"},
     "search": BASE | {"store", "embed"},
-    "stages": BASE | {"scratch", "portions", "sources", "text", "quality", "embed", "store", "search", "context"},
+    "evaluate": BASE,
+    "generate": BASE | {"embed"},
+    "stages": BASE
+    | {"scratch", "portions", "sources", "text", "quality", "embed", "store", "search", "context"}
+    | {"evaluate", "generate"},
     "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages"},
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
     "terminal": {"config", "context", "records", "search", "stages", "store"},
     "cli_context": {"config", "connections", "context", "terminal"},
     "cli_spaces": {"cli_context", "context", "records", "stages", "terminal"},
-    "cli": BASE | {"terminal", "cli_context", "cli_spaces", "context", "stages", "embedded", "search", "store"},
+    "cli_evaluate": {"cli_context", "context", "evaluate", "records", "stages", "terminal"},
+    "cli": BASE
+    | {"terminal", "cli_context", "cli_spaces", "cli_evaluate", "context", "stages", "embedded", "search", "store"},
 }
 # DAG files and the plugin at module level; what only a running task may import stands in functions.
 DOORS = {"config", "errors", "records", "ports", "context", "connections"}

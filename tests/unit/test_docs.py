@@ -55,6 +55,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "chunking": config.Chunking,
     "limits": config.Limits,
     "prices": config.Prices,
+    "evaluation": config.Evaluation,
+    "judge.": config.ChatServer,
     "gpu.": config.Slot,
     "gpu.pod.": config.Pod,
 }
