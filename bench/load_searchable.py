@@ -22,7 +22,7 @@ from bench.loads import ours, peers, server
 from bench.loads.rows import Rows, rows
 from bench.loads.server import Server
 
-ROWS, ROUNDS = 50_000, 3
+ROWS, ROUNDS = 20_000, 2
 QUICK_ROWS = 5_000
 AGAINST_PEERS = ("ratio_index_first", "ratio_index_after", "recall_below_peers")
 MEMORY, WORKERS = "512MB", 2  # more than the graph needs; as many helpers as ours asks for on this server

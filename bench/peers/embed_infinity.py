@@ -25,7 +25,7 @@ runner = AsyncEmbeddingEngine.from_args(
         bettertransformer=False,
         compile=False,
         model_warmup=False,
-        vector_disk_cache=False,
+        vector_disk_cache_path="",
         lengths_via_tokenize=True,
     )
 )
