@@ -29,11 +29,11 @@ class Sick:
     def embed(self, texts: Sequence[str], *, query: bool = False) -> npt.NDArray[np.float32]:
         """As the healthy one, with the faults that the texts ask for."""
         self.calls += 1
+        if not self.cured and any(RAISES in text for text in texts):  # as a tokenizer does, before anything is computed
+            raise RuntimeError("cannot embed this")
         matrix = self.healthy.embed(texts, query=query)
         if self.cured:
             return matrix
-        if any(RAISES in text for text in texts):
-            raise RuntimeError("cannot embed this")
         for row, text in enumerate(texts):
             if NAN in text:
                 matrix[row, 0] = np.nan

@@ -73,7 +73,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO, parser: str) -> None:
     while (request := wire.read_request(requests)) is not None:
         content, fmt, seconds = request
         prepare(content, fmt)
-        replies.write(wire.READY)
+        replies.write(wire.ready())
         replies.flush()
         _limit_time(seconds)
         answer = wire.reply(function(content, fmt))

@@ -18,6 +18,7 @@ from pipelines.text import formats, zips
 from pipelines.text.blocks import Member
 from pipelines.text.clean import clean, clean_line
 from pipelines.text.language import language
+from pipelines.text.language import load as load_languages
 
 # Part of the pipeline fingerprint: raise it when the same bytes give other text, titles, sections or languages.
 PARSER_VERSION: str = "1"
@@ -33,10 +34,11 @@ def parse(content: Content, fmt: str) -> Results:
 
 
 def prepare(content: Content, fmt: str) -> None:
-    """Import the parser of a format, so that the deadline of a document starts after it; a refused one needs no parser."""
+    """Import what a format needs, so that the deadline of a document starts after it; a refused one needs no parser."""
     with contextlib.suppress(SkipDocument):
         _admit(content, fmt)
         importlib.import_module(f"pipelines.text.parse_{fmt}")
+        load_languages()
 
 
 def _admit(content: Content, fmt: str) -> None:

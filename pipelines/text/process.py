@@ -62,7 +62,6 @@ class Child:
             except (_Dead, _Late, SkipDocument):
                 self.kill()
                 raise Retry(f"the parse child did not start ({self._ending()}); check memory and the installation") from None
-            self._fresh_mb = self._size_mb()
         return self._fences
 
     @property
@@ -71,7 +70,7 @@ class Child:
         return self._process.returncode is None
 
     def grown_mb(self) -> int:
-        """Address space beyond what it had before its first document."""
+        """Address space beyond what it had with its first parser, before its first document."""
         return self._size_mb() - self._fresh_mb
 
     def parse(
@@ -84,7 +83,9 @@ class Child:
         self.fences()
         try:
             self._send(wire.request(content, fmt, processor_seconds), time.monotonic() + START_SECONDS)
-            self._await_ready(fmt)
+            size_mb = self._await_ready(fmt)
+            if not self.served:
+                self._fresh_mb = size_mb
             reply = self._frame(time.monotonic() + seconds, max_chars * _REPLY_BYTES_PER_CHAR + _REPLY_EXTRA)
             results = wire.read_reply(reply, content)
         except SkipDocument:
@@ -115,9 +116,10 @@ class Child:
             with contextlib.suppress(OSError):
                 pipe.close()
 
-    def _await_ready(self, fmt: str) -> None:
+    def _await_ready(self, fmt: str) -> int:
+        """Until the parser is imported; returns the child's address space then, in MB, as it says."""
         try:
-            self._receive(1, time.monotonic() + START_SECONDS)
+            self._receive(wire.LENGTH.size, time.monotonic() + START_SECONDS)
         except _Late:
             self.kill()
             raise Retry(f"the {fmt} parser did not start within {START_SECONDS:g} s; check the load") from None
@@ -125,7 +127,9 @@ class Child:
             if self._process.wait() == 1:  # Python's status after a traceback
                 raise FixConfiguration(f"the {fmt} parser cannot be imported; run `make setup`") from None
             raise Retry(f"the {fmt} parser did not start ({self._ending()}); check memory and load") from None
-        del self._buffer[:1]
+        (size_mb,) = wire.LENGTH.unpack_from(self._buffer)
+        del self._buffer[: wire.LENGTH.size]
+        return int(size_mb)
 
     def _send(self, parts: list[bytes], deadline: float) -> None:
         with selectors.DefaultSelector() as selector:
@@ -172,8 +176,7 @@ class Child:
 
     def _size_mb(self) -> int:
         with contextlib.suppress(OSError):
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0])
-            return pages * os.sysconf("SC_PAGE_SIZE") >> 20
+            return wire.size_mb(self._process.pid)
         return 0
 
     def _obituary(self, seconds: float) -> SkipDocument:
@@ -181,7 +184,7 @@ class Child:
         if status in (_OUT_OF_MEMORY, -signal.SIGKILL):
             return SkipDocument(Reason.PARSE_OOM, "the parser ran out of memory (parse_memory_mb); split the document")
         if status in (-signal.SIGXCPU, -signal.SIGALRM):
-            detail = f"the parser used up {seconds:g} s of processor time; split the document"
+            detail = f"the parser used up {seconds:.1f} s of processor time; split the document"
             return SkipDocument(Reason.PARSE_TIMEOUT, detail)
         return SkipDocument(Reason.PARSE_CRASH, f"the parser died: {self._ending()}")
 

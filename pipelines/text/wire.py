@@ -6,14 +6,15 @@ The parent believes nothing: a reply has a size limit, its address is the parent
 from __future__ import annotations
 
 import json
+import os
 import struct
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipelines.records import Content, Document, Reason, Rejected, Section
 
 LENGTH = struct.Struct(">Q")
-READY = b"R"  # the parser is imported; the document's clock starts
 HEADER_LIMIT = 16 * 2**20
 
 
@@ -36,6 +37,20 @@ def read_request(stream: BinaryIO) -> tuple[Content, str, float] | None:
     data = stream.read(size)
     content = Content(header["uri"], header["version"], data, metadata=header["metadata"])
     return content, header["fmt"], header["seconds"]
+
+
+def ready() -> bytes:
+    """The parser is imported and the document's clock starts: the child's own size in MB."""
+    try:
+        return LENGTH.pack(size_mb("self"))
+    except OSError:  # a system without /proc
+        return LENGTH.pack(0)
+
+
+def size_mb(pid: int | str) -> int:
+    """The address space of a process. Raises OSError when it is gone or the system does not say."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[0])
+    return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 def reply(results: list[Document | Rejected]) -> bytes:
