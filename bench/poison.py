@@ -112,7 +112,8 @@ def _costly(made: World, name: str) -> bool:
 def _rounds(lab: Lab, made: World, among: Mapping[str, bytes], rounds: int) -> tuple[_Timed, _Timed]:
     """Clean and mixed syncs in turns, the first of each pair changing."""
     clean, mixed = _Timed(), _Timed()
-    _sync(lab, Memory(dict(list(made.healthy.items())[:3])))  # whoever is first would wait for the suites' worker to import
+    # Whoever is first would wait for the suites' worker to import, and for the model to meet texts of every length.
+    _sync(lab, Memory(dict(list(made.healthy.items())[: len(made.healthy) // 5])))
     for number in range(rounds):
         for given in (clean, mixed) if number % 2 else (mixed, clean):
             _measure(lab, made, made.healthy if given is clean else among, given)

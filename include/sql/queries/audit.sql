@@ -3,8 +3,9 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
 -- name: memory
--- Vectors are joined with their cached ones: 100,000 of 384 dimensions fit into this, twice.
-SELECT set_config('work_mem', '128MB', true)
+-- Vectors are joined with their cached ones: 100,000 of 384 dimensions fit into this, twice. Whole tables are compared, and
+-- after a first load nobody has counted their rows yet: what the planner takes for a few rows would be a quadratic loop.
+SELECT set_config('work_mem', '128MB', true), set_config('enable_nestloop', 'off', true)
 
 -- name: spaces
 SELECT id, chunk_set, embedder_fingerprint, dim, storage, state,
