@@ -63,7 +63,7 @@ class Reader:
     conn: psycopg.Connection[Any]
     targets: Sequence[Target]
     rng: random.Random
-    searches: float = 0.01  # share of searches among the reads
+    searches: float = 0.1  # share of searches among the reads
     embedder: Hashing = field(default_factory=Hashing)
     wrong: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)

@@ -2,9 +2,9 @@
 
 Documents of which the ledger knows nothing go straight into the tables by COPY, with the texts that are not there yet, each
 once. Others are merged: staged by COPY, upserted as a set, and only the chunks that differ are exchanged, so that equal rows
-are not touched. Vectors come from the embedding cache, where the embedder left them. No statement joins a large table: each
-finds its rows by their keys in an index, whatever the planner believes of a table that was never analysed. Fences, retries
-and outcomes are not here.
+are not touched; the new texts of a document that is served are analysed for full text with it. Vectors come from the
+embedding cache, where the embedder left them. No statement joins a large table: each finds its rows by their keys in an
+index, whatever the planner believes of a table that was never analysed. Fences, retries and outcomes are not here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from pipelines.errors import Retry
 from pipelines.records import sha256
+from pipelines.store import lexicon
 from pipelines.store.batch import Batch, ChunkRow, DocumentRow, chunk_digest, commit_token
 from pipelines.store.sql import load
 
@@ -105,12 +106,15 @@ def write(conn: Connection, work: Work, seen: Sequence[bytes] | None) -> Written
     elif not _merge_documents(conn, work, seen):
         return None
     known = _write_texts(conn, work, straight=seen is None)
-    kept, retired = _retire_chunks(conn, work) if seen else (set(), 0)
+    kept, served, retired = _retire_chunks(conn, work) if seen else (set(), set(), 0)
     new = [row for row in work.rows if not kept or _shape(row) not in kept]
     key = (work.batch.tenant, work.batch.chunk_set)
     chunks = ((*key, row.doc_id, row.ordinal, row.text_sha, list(row.heading_path), *row[5:]) for row in new)
     _copy(conn, "copy_chunks", CHUNK_TYPES, chunks)
-    return Written(len(new), len(work.rows) - len(new), retired, _write_vectors(conn, work, known))
+    vectors = _write_vectors(conn, work, known)
+    if served:
+        lexicon.analyse(conn, work.batch.tenant, {row.text_sha for row in new if row.doc_id in served})
+    return Written(len(new), len(work.rows) - len(new), retired, vectors)
 
 
 def _documents(conn: Connection, work: Work) -> list[tuple[Any, ...]]:
@@ -176,10 +180,10 @@ def _write_vectors(conn: Connection, work: Work, known: Sequence[bytes]) -> int:
     return written
 
 
-def _retire_chunks(conn: Connection, work: Work) -> tuple[set[Shape], int]:
+def _retire_chunks(conn: Connection, work: Work) -> tuple[set[Shape], set[bytes], int]:
     """Take out what these documents no longer have, the served of it into the past, and what stood by for a switch.
 
-    Returns the chunks that stay as they are, and how many went into the past.
+    Returns the chunks that stay as they are, the documents that had chunks, and how many chunks went into the past.
     """
     queries = load("publish")
     with conn.cursor(binary=True) as cursor:
@@ -191,7 +195,8 @@ def _retire_chunks(conn: Connection, work: Work) -> tuple[set[Shape], int]:
     if gone:
         names = {**work.names, "tids": [chunk.tid for chunk in gone], "shas": list({chunk.shape[2] for chunk in gone})}
         retired = conn.execute(queries["retire_chunks"], names).rowcount
-    return {chunk.shape for chunk in held} - {chunk.shape for chunk in gone}, retired
+    kept = {chunk.shape for chunk in held} - {chunk.shape for chunk in gone}
+    return kept, {chunk.shape[0] for chunk in held}, retired
 
 
 def _shape(row: ChunkRow) -> Shape:

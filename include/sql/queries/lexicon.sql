@@ -21,5 +21,14 @@ INSERT INTO lexical (tenant, text_sha, tsv, mark)
 SELECT %(tenant)s, a.text_sha, a.tsv, hashtextextended(a.tsv::text, 0) FROM analysed a
 ON CONFLICT (tenant, text_sha) DO UPDATE SET tsv = EXCLUDED.tsv, mark = EXCLUDED.mark
 
+-- name: unanalysed
+SELECT s.sha FROM unnest(%(shas)b::bytea[]) AS s (sha)
+WHERE NOT EXISTS (SELECT FROM lexical l WHERE l.tenant = %(tenant)s AND l.text_sha = s.sha)
+
+-- name: forget
+-- Only what this transaction noted: nobody else sees those rows, so nobody waits for another.
+DELETE FROM text_pending p
+WHERE p.tenant = %(tenant)s AND p.xmin = pg_current_xact_id()::xid AND p.text_sha = ANY(%(shas)b)
+
 -- name: pending
 SELECT count(*) FROM text_pending WHERE tenant = %(tenant)s

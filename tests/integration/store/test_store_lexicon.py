@@ -20,7 +20,8 @@ END $$
 
 
 def found(corpus: Corpus, word: str) -> list[bytes]:
-    return [bytes(sha) for (sha,) in corpus.rows("SELECT text_sha FROM lexical WHERE tsv @@ %s::tsquery", word)]
+    query = "SELECT text_sha FROM lexical WHERE tsv @@ %s::tsquery ORDER BY text_sha"
+    return [bytes(sha) for (sha,) in corpus.rows(query, word)]
 
 
 def test_a_fold_analyses_what_was_published_since_the_last_one(corpus: Corpus) -> None:
@@ -28,10 +29,24 @@ def test_a_fold_analyses_what_was_published_since_the_last_one(corpus: Corpus) -
     assert (lexicon.pending(corpus.pool), found(corpus, "crane")) == (2, [])
     assert lexicon.fold(corpus.pool) == 2
     assert (lexicon.pending(corpus.pool), found(corpus, "crane")) == (0, [sha256("harbour cranes")])
-    corpus.load({"mem://a": ["harbour cranes", "rope"]}, version="v2")
+    corpus.load({"mem://b": ["harbour cranes", "rope"]})
     assert lexicon.fold(corpus.pool) == 1, "a text that is there already is not written again"
+    corpus.load({"mem://a": ["harbour cranes"]}, version="v2")
     collect.collect(corpus.pool, cache_days=30)
     assert found(corpus, "tide") == []
+
+
+def test_the_words_of_a_replaced_document_do_not_wait_for_a_fold(corpus: Corpus) -> None:
+    corpus.load({"mem://a": ["harbour cranes", "tide tables"]})
+    lexicon.fold(corpus.pool)
+    corpus.load({"mem://b": ["mooring buoys"]})
+    corpus.load({"mem://a": ["harbour cranes", "mooring buoys", "rope"], "mem://c": ["anchors"]}, version="v2")
+    assert found(corpus, "rope | crane") == sorted([sha256("rope"), sha256("harbour cranes")])
+    assert found(corpus, "buoy") == [sha256("mooring buoys")], "though it pends for another document"
+    assert found(corpus, "anchor") == [], "a new document's may wait"
+    assert lexicon.pending(corpus.pool) == 2, "rope is analysed and pends no more"
+    lexicon.fold(corpus.pool)
+    assert audit.audit(corpus.pool) == []
 
 
 def test_folds_at_once_and_beside_the_collector_lose_nothing(corpus: Corpus) -> None:
