@@ -138,9 +138,10 @@ LIES = (
         "terms of no text",
         "terms_without_text",
         CORPUS,
-        ["INSERT INTO lexical (text_sha, tsv, mark) VALUES (sha256('x'), 'lie'::tsvector, 0)"],
+        ["INSERT INTO lexical (text_sha, tsv, mark, words) VALUES (sha256('x'), 'lie'::tsvector, 0, 1)"],
         names_document=False,
     ),
+    Lie("term counts altered", "term_statistics", CORPUS, ["UPDATE term SET texts = texts + 1"], names_document=False),
     Lie("vector deleted", "missing_vectors", LOADED, ["DELETE FROM {space} WHERE {texts}"]),
     Lie(
         "vector deleted, not cached",

@@ -135,11 +135,57 @@ CREATE TABLE millrace.lexical (
     tenant          text NOT NULL DEFAULT 'public',
     text_sha        bytea NOT NULL,
     tsv             tsvector NOT NULL,                    -- in the configuration of the text's language
-    mark            bigint NOT NULL,                      -- of the tsv as it was written
+    mark            bigint NOT NULL,                      -- of tsv and words as they were written
+    words           integer NOT NULL,                     -- of the text, without stop words
     PRIMARY KEY (tenant, text_sha),
     FOREIGN KEY (tenant, text_sha) REFERENCES millrace.text (tenant, text_sha) ON DELETE CASCADE
 );
 CREATE INDEX lexical_tsv ON millrace.lexical USING gin (tsv);
+
+-- What BM25 weighs words with, summed up by a fold from `lexical_change`, which writers append to and which has no keys.
+CREATE TABLE millrace.term (
+    tenant          text NOT NULL DEFAULT 'public',
+    lexeme          text COLLATE "C" NOT NULL,
+    texts           bigint NOT NULL,
+    PRIMARY KEY (tenant, lexeme)
+) WITH (fillfactor = 70);
+CREATE TABLE millrace.lexicon (
+    tenant          text PRIMARY KEY DEFAULT 'public',
+    texts           bigint NOT NULL,
+    words           bigint NOT NULL
+);
+CREATE TABLE millrace.lexical_change (
+    tenant          text NOT NULL,
+    terms           tsvector NOT NULL,                    -- of one text, without positions
+    words           integer NOT NULL,
+    texts           smallint NOT NULL CHECK (texts IN (-1, 1))
+);
+
+-- A lexeme as a query; to_tsquery would analyse it again.
+CREATE FUNCTION millrace.term_query(lexeme text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (chr(39) || replace(replace(lexeme, chr(92), repeat(chr(92), 2)), chr(39), repeat(chr(39), 2)) || chr(39))::tsquery
+$$;
+
+-- Triggers, so that no writer of terms can forget it, and texts that are deleted take theirs along.
+CREATE FUNCTION millrace.note_written_terms() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO millrace.lexical_change (tenant, terms, words, texts) SELECT tenant, strip(tsv), words, 1 FROM written;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION millrace.note_removed_terms() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO millrace.lexical_change (tenant, terms, words, texts) VALUES (OLD.tenant, strip(OLD.tsv), -OLD.words, -1);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER lexical_inserted AFTER INSERT ON millrace.lexical
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION millrace.note_written_terms();
+CREATE TRIGGER lexical_updated AFTER UPDATE ON millrace.lexical
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION millrace.note_written_terms();
+CREATE TRIGGER lexical_removed AFTER DELETE OR UPDATE ON millrace.lexical
+    FOR EACH ROW EXECUTE FUNCTION millrace.note_removed_terms();
 
 -- Texts that were written or changed since the last fold; without keys, because publishing waits for nothing here.
 CREATE TABLE millrace.text_pending (

@@ -124,6 +124,7 @@ def _statements(conn: psycopg.Connection[Any], tenant: str, contents: bool) -> I
     yield sql.SQL(queries["texts"]).format(altered=sql.SQL(queries["altered_texts"]))
     yield sql.SQL(queries["terms"]).format(wrong=sql.SQL(queries["wrong_terms"]))
     yield sql.SQL(queries["terms_without_text"])
+    yield sql.SQL(queries["term_statistics"])
     yield sql.SQL(queries["cached_vectors"])
     for space in stored_spaces(conn, tenant):
         if not space.stored:

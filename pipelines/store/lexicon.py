@@ -1,14 +1,16 @@
 """The full-text side of texts: filled after they are published, by whoever published and by the end of the run.
 
-Publishing notes each new text as pending (by a trigger) and goes on; a fold analyses what is pending. Search finds the first
-pending texts itself, so nobody waits for a fold to be found. A fold that is killed leaves its slice pending. The texts of a
-document that is being replaced don't wait: what was found by its words stays found, in its old version or its new one.
+Publishing notes each new text as pending (by a trigger) and goes on; a fold analyses what is pending. Whoever writes or
+removes what was analysed notes the change (by a trigger) and goes on; a fold sums the changes into the statistics that BM25
+weighs words with. So no writer waits for another, and statistics and changes together are exact at every moment: a fold that
+is killed leaves its slice as it was. Search finds the first pending texts itself, so nobody waits for a fold to be found.
+The texts of a document that is being replaced don't wait: what was found by its words stays found, in either version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -17,6 +19,14 @@ from pipelines.store.database import Pool, connection
 from pipelines.store.sql import load
 
 SLICE = 2000  # texts of one transaction
+SUMMED = 20_000  # changes of one transaction; common terms are written once for all of them
+
+
+class Lag(NamedTuple):
+    """What the next fold will do: texts that are not analysed, and changes that the statistics do not have."""
+
+    texts: int
+    changes: int
 
 
 def fold(pool: Pool, *, tenant: str = PUBLIC_TENANT) -> int:
@@ -24,17 +34,17 @@ def fold(pool: Pool, *, tenant: str = PUBLIC_TENANT) -> int:
 
     Raises Retry when the database fails; what was taken in earlier slices stays.
     """
-    queries, folded = load("lexicon"), 0
+    folded = 0
     while True:
-        with connection(pool) as conn:
-            if not conn.execute(queries["begin"]).fetchall()[0][0]:
-                return folded
-            taken = conn.execute(queries["take"], {"tenant": tenant, "rows": SLICE}).fetchall()
-            shas = sorted({sha for (sha,) in taken})
-            conn.execute(queries["write"], {"tenant": tenant, "shas": shas})
-        folded += len(taken)
-        if len(taken) < SLICE:
-            return folded
+        taken = _analyse(pool, tenant)
+        folded += taken
+        if taken < SLICE:
+            break
+        if folded % SUMMED == 0:
+            _sum(pool, tenant)
+    while _sum(pool, tenant) == SUMMED:
+        pass
+    return folded
 
 
 def analyse(conn: psycopg.Connection[Any], tenant: str, shas: Collection[bytes]) -> None:
@@ -47,8 +57,30 @@ def analyse(conn: psycopg.Connection[Any], tenant: str, shas: Collection[bytes])
         conn.execute(queries["forget"], names)
 
 
-def pending(pool: Pool, *, tenant: str = PUBLIC_TENANT) -> int:
-    """How many texts await a fold."""
+def lag(pool: Pool, *, tenant: str = PUBLIC_TENANT) -> Lag:
+    """How far the last fold is behind."""
     with connection(pool) as conn:
-        ((count,),) = conn.execute(load("lexicon")["pending"], {"tenant": tenant}).fetchall()
-    return int(count)
+        ((texts, changes),) = conn.execute(load("lexicon")["lag"], {"tenant": tenant}).fetchall()
+    return Lag(int(texts), int(changes))
+
+
+def _analyse(pool: Pool, tenant: str) -> int:
+    """One slice of pending texts; 0 when another process is at it."""
+    queries = load("lexicon")
+    with connection(pool) as conn:
+        if not conn.execute(queries["begin"]).fetchall()[0][0]:
+            return 0
+        taken = conn.execute(queries["take"], {"tenant": tenant, "rows": SLICE}).fetchall()
+        shas = sorted({sha for (sha,) in taken})
+        conn.execute(queries["write"], {"tenant": tenant, "shas": shas})
+    return len(taken)
+
+
+def _sum(pool: Pool, tenant: str) -> int:
+    """One slice of changes; 0 when another process is at it."""
+    queries = load("lexicon")
+    with connection(pool) as conn:
+        if not conn.execute(queries["begin"]).fetchall()[0][0]:
+            return 0
+        ((changes,),) = conn.execute(queries["sum"], {"tenant": tenant, "rows": SUMMED}).fetchall()
+    return int(changes)

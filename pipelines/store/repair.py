@@ -36,6 +36,7 @@ IN_PLACE: Mapping[str, Sequence[str]] = {
     "wrong_run": ("adopt_documents",),
     "accounting": ("fail_runs",),
     "terms_without_text": ("drop_terms",),
+    "term_statistics": ("stop_folds", "count_terms"),
 }
 VECTORS = frozenset(
     {"bad_vector", "altered_vector", "vector_without_text", "bad_cached_vector", "missing_vectors", "space_without_table"}

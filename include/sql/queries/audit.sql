@@ -229,7 +229,7 @@ GROUP BY d.doc_id, d.uri
 -- Texts whose terms no search finds, or that are not those that were written; what is pending is on its way.
 SELECT t.text_sha FROM text t
 LEFT JOIN lexical l ON l.tenant = t.tenant AND l.text_sha = t.text_sha
-WHERE t.tenant = %(tenant)s AND (l.text_sha IS NULL OR l.mark <> hashtextextended(l.tsv::text, 0))
+WHERE t.tenant = %(tenant)s AND (l.text_sha IS NULL OR l.mark <> hashtextextended(l.tsv::text, l.words))
   AND NOT EXISTS (SELECT FROM text_pending p WHERE p.tenant = t.tenant AND p.text_sha = t.text_sha)
 
 -- name: terms
@@ -245,6 +245,40 @@ SELECT 'terms_without_text', NULL::bytea, '', count(*) || ' rows of full-text se
 FROM lexical l
 WHERE l.tenant = %(tenant)s AND NOT EXISTS (SELECT FROM text t WHERE t.tenant = l.tenant AND t.text_sha = l.text_sha)
 HAVING count(*) > 0
+
+-- name: term_statistics
+-- What is kept, with the changes that no fold has summed up yet, against the terms themselves: all texts and words, and how
+-- many texts have each of some terms, of some texts that the moment picks and of the kept ones.
+WITH change AS MATERIALIZED (
+    SELECT terms, words, texts FROM lexical_change WHERE tenant = %(tenant)s
+), whole AS (
+    SELECT (SELECT coalesce(sum(texts), 0) FROM lexicon WHERE tenant = %(tenant)s) + coalesce(sum(texts), 0) AS texts,
+           (SELECT coalesce(sum(words), 0) FROM lexicon WHERE tenant = %(tenant)s) + coalesce(sum(words), 0) AS words
+    FROM change
+), live AS (
+    SELECT count(*) AS texts, coalesce(sum(words), 0) AS words FROM lexical WHERE tenant = %(tenant)s
+), drawn AS MATERIALIZED (
+    SELECT u.lexeme COLLATE "C" AS lexeme
+    FROM (SELECT sha256(convert_to(now()::text, 'UTF8')) AS sha) AS point,
+         LATERAL ((SELECT l.tsv FROM lexical l WHERE l.tenant = %(tenant)s AND l.text_sha >= point.sha
+                   ORDER BY l.text_sha LIMIT 3)
+                  UNION ALL
+                  (SELECT l.tsv FROM lexical l WHERE l.tenant = %(tenant)s AND l.text_sha < point.sha
+                   ORDER BY l.text_sha DESC LIMIT 3)) AS t,
+         LATERAL (SELECT lexeme FROM unnest(tsvector_to_array(t.tsv)) AS lexeme ORDER BY hashtext(lexeme) LIMIT 10) AS u
+    UNION
+    (SELECT lexeme FROM term WHERE tenant = %(tenant)s
+     ORDER BY hashtextextended(lexeme, extract(epoch FROM now())::bigint) LIMIT 20)
+), counted AS (
+    SELECT d.lexeme, coalesce((SELECT k.texts FROM term k WHERE k.tenant = %(tenant)s AND k.lexeme = d.lexeme), 0)
+           + (SELECT coalesce(sum(c.texts), 0) FROM change c WHERE c.terms @@ q.term) AS kept,
+           (SELECT count(*) FROM lexical l WHERE l.tenant = %(tenant)s AND l.tsv @@ q.term) AS live
+    FROM drawn d, LATERAL (SELECT term_query(d.lexeme) AS term) AS q
+)
+SELECT 'term_statistics', NULL::bytea, '', 'kept for full-text search: ' || w.texts || ' texts of ' || w.words || ' words, found '
+       || l.texts || ' of ' || l.words || '; wrong counts of ' || c.wrong || ' of ' || c.drawn || ' terms'
+FROM whole w, live l, (SELECT count(*) AS drawn, count(*) FILTER (WHERE kept <> live) AS wrong FROM counted) AS c
+WHERE (w.texts, w.words) <> (l.texts, l.words) OR c.wrong > 0
 
 -- name: final_state
 SELECT d.uri, d.member, c.ordinal, c.text_sha, vector_send(v.embedding::vector)

@@ -41,6 +41,28 @@ INSERT INTO text_pending (tenant, text_sha) SELECT %(tenant)s, w.text_sha FROM (
 DELETE FROM lexical l
 WHERE l.tenant = %(tenant)s AND NOT EXISTS (SELECT FROM text t WHERE t.tenant = l.tenant AND t.text_sha = l.text_sha)
 
+-- name: stop_folds
+SELECT pg_advisory_xact_lock(hashtext('millrace.lexicon'))
+
+-- name: count_terms
+-- The statistics of full text anew. One statement sees one moment: the changes that it drops are those that the terms show.
+WITH known AS (
+    DELETE FROM lexical_change WHERE tenant = %(tenant)s
+), live AS MATERIALIZED (
+    SELECT lexeme COLLATE "C" AS lexeme, count(*) AS texts
+    FROM lexical l, unnest(tsvector_to_array(l.tsv)) AS lexeme
+    WHERE l.tenant = %(tenant)s
+    GROUP BY lexeme
+), gone AS (
+    DELETE FROM term k WHERE k.tenant = %(tenant)s AND NOT EXISTS (SELECT FROM live v WHERE v.lexeme = k.lexeme)
+), whole AS (
+    INSERT INTO lexicon (tenant, texts, words)
+    SELECT %(tenant)s, count(*), coalesce(sum(words), 0) FROM lexical WHERE tenant = %(tenant)s
+    ON CONFLICT (tenant) DO UPDATE SET texts = EXCLUDED.texts, words = EXCLUDED.words
+)
+INSERT INTO term (tenant, lexeme, texts) SELECT %(tenant)s, v.lexeme, v.texts FROM live v ORDER BY v.lexeme
+ON CONFLICT (tenant, lexeme) DO UPDATE SET texts = EXCLUDED.texts
+
 -- name: drop_standby
 -- Passages beside the served ones that are not as they were written; the next catch-up writes them again.
 WITH wrong AS (
