@@ -49,6 +49,7 @@ class SourceBase(Strict):
     start_date: Annotated[date, Field(strict=False)] = date(2026, 1, 1)
     exclude: tuple[str, ...] = Field(default=(), strict=False)
     delete_guard: DeleteGuard = DeleteGuard()
+    access: Literal["open", "listed"] = Field(default="open", description="who sees documents without an access list")
     max_active_shards: int = Field(default=4, ge=1)
 
 
@@ -232,6 +233,23 @@ class Model(Strict):
         return self
 
 
+class Reranker(Strict):
+    """A cross-encoder's folder, by path or inside a Python package."""
+
+    package: str | None = None
+    path: str | None = None
+    engine: Literal["openvino", "torch", "words"] = "openvino"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="of the engine torch")
+
+    @model_validator(mode="after")
+    def _one(self) -> Reranker:
+        if self.engine != "words" and (self.package is None) == (self.path is None):
+            raise ValueError("give either package or path")
+        if self.engine != "torch" and self.device not in {"auto", "cpu"}:
+            raise ValueError(f"device {self.device} needs engine: torch")
+        return self
+
+
 class ChatServer(Strict):
     """A language model behind an OpenAI-compatible /v1/chat/completions server."""
 
@@ -272,10 +290,12 @@ class Evaluation(Strict):
 class Collection(Strict):
     model: str
     golden: str | None = Field(default=None, description="JSON lines of questions that a new space is judged by")
+    reranker: str | None = Field(default=None, description="orders what search found; by sentences without one")
 
 
 class ModelsFile(Strict):
     models: dict[str, Model]
+    rerankers: dict[str, Reranker] = Field(default_factory=dict)
     collections: dict[str, Collection]
 
     @model_validator(mode="after")
@@ -283,6 +303,9 @@ class ModelsFile(Strict):
         for name, collection in self.collections.items():
             if collection.model not in self.models:
                 raise ValueError(f"collection {name} names model {collection.model!r}; known: {', '.join(self.models)}")
+            if collection.reranker is not None and collection.reranker not in self.rerankers:
+                known = ", ".join(self.rerankers) or "none"
+                raise ValueError(f"collection {name} names reranker {collection.reranker!r}; known: {known}")
         return self
 
 
@@ -327,6 +350,7 @@ class Settings(Strict):
     prices: Prices = Prices()
     placement: Placement = Placement()
     evaluation: Evaluation = Evaluation()
+    rerankers: dict[str, Reranker] = Field(default_factory=dict)
 
     def source(self, name: str) -> SourceConfig:
         """The source's entry, or FixConfiguration naming the nearest one."""
@@ -370,6 +394,7 @@ def load(root: Path | None = None) -> Settings:
         sources=dict(sources.sources),
         chunking=_read(folder / "chunking.yaml", Chunking),
         models=models.models,
+        rerankers=models.rerankers,
         collections=models.collections,
         limits=_read(folder / "limits.yaml", Limits),
         objects=sources.objects,
@@ -430,6 +455,6 @@ def _explain(error: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 
 def _all_keys(model: type[BaseModel]) -> set[str]:
-    models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Collection, ObjectsBucket]
-    models += [HttpServer, ChatServer, Slot, Pod, Toleration]
+    models: list[type[BaseModel]] = [model, S3Source, FolderSource, SqlSource, DeleteGuard, Model, Reranker, Collection]
+    models += [ObjectsBucket, HttpServer, ChatServer, Slot, Pod, Toleration]
     return {name for entry in models for name in entry.model_fields}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from pipelines.embed.models import Models
-    from pipelines.ports import Embedder, Objects, Source, Tokenizer
+    from pipelines.ports import Embedder, Objects, Reranker, Source, Tokenizer
     from pipelines.quality.validator import Validator
     from pipelines.store.spaces import Space
     from pipelines.text.sandbox import ParsePool
@@ -146,7 +146,7 @@ class Context:
         """The embedders and tokenizers of models.yaml by name, each opened once."""
         from pipelines.embed.models import Models
 
-        return Models(self.settings.models, self.cache, self.connections)
+        return Models(self.settings.models, self.cache, self.connections, self.settings.rerankers)
 
     def model_name(self, collection: str, space: Space | None = None) -> str:
         """The models.yaml entry of a collection's space: of the active one, the configured one where none serves yet.
@@ -163,6 +163,11 @@ class Context:
     def model(self, collection: str) -> Model:
         """The model that embeds a collection now."""
         return self.models.entry(self.model_name(collection))
+
+    def reranker(self, collection: str) -> Reranker | None:
+        """The collection's cross-encoder; None where its passages are ordered by their sentences."""
+        entry = self.settings.collections.get(collection)
+        return self.models.reranker(entry.reranker) if entry is not None and entry.reranker is not None else None
 
     def tokenizer(self, collection: str) -> Tokenizer:
         """The tokenizer of the model that embeds a collection now."""

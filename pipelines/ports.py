@@ -82,6 +82,21 @@ class Embedder(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    """Scores passages against a question by reading both together; scores are comparable for one question only."""
+
+    model: str
+    revision: str
+    max_tokens: int  # of question and passage together, special tokens included
+
+    def score(self, question: str, passages: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(len(passages),) float32, the more relevant the higher; what does not fit is cut off the passage.
+
+        Raises Retry when the device fails, FailRun for a score that is no finite number.
+        """
+        ...
+
+
 @runtime_checkable
 class Metered(Protocol):
     """An embedder whose work costs something elsewhere, which a run may use only so much of."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.embed.card import ModelCard
+from pipelines.embed.cross_card import CrossCard
 from pipelines.errors import Retry
 from pipelines.records import sha256
 
@@ -34,6 +35,12 @@ def converted(card: ModelCard, cache: Path) -> Path:
     """
     folder = cache / sha256("graph", GRAPH_VERSION, card.revision, card.pooling).hex()
     return kept(folder, lambda partial: _run_converter(card, partial))
+
+
+def converted_cross(card: CrossCard, cache: Path) -> Path:
+    """As `converted`, of a cross-encoder."""
+    folder = cache / sha256("cross graph", GRAPH_VERSION, card.revision).hex()
+    return kept(folder, lambda partial: _convert("cross_convert", card, partial))
 
 
 def kept(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -69,7 +76,11 @@ def _make(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _run_converter(card: ModelCard, out: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.embed.convert", str(card.folder.resolve()), str(out.resolve())]
+    _convert("convert", card, out)
+
+
+def _convert(module: str, card: ModelCard | CrossCard, out: Path) -> None:
+    command = [sys.executable, "-m", f"pipelines.embed.{module}", str(card.folder.resolve()), str(out.resolve())]
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     try:

@@ -50,7 +50,7 @@ def card(model: Model) -> ModelCard:
 
     Raises FixConfiguration, in one line with the file and the remedy, for anything missing, unsupported or executable.
     """
-    folder, name = _locate(model)
+    folder, name = locate(model.path, model.package)
     modules = read_modules(folder)
     weights = modules[0].folder
     for required in ("config.json", "tokenizer.json"):
@@ -70,7 +70,7 @@ def card(model: Model) -> ModelCard:
         model=name,
         revision=_revision(folder, modules),
         dim=dense[-1].outputs if dense else _hidden_size(weights / "config.json", config),
-        max_tokens=_max_tokens(weights, config, tokenizer_config, bert_config),
+        max_tokens=max_tokens(weights, config, tokenizer_config, bert_config),
         pooling=pooling_of(modules[1].folder / "config.json", any(prompts)),
         dense=dense,
         normalised=modules[-1].kind == "Normalize",
@@ -81,20 +81,21 @@ def card(model: Model) -> ModelCard:
     )
 
 
-def _locate(model: Model) -> tuple[Path, str]:
-    if model.path is not None:
-        folder = Path(model.path)
+def locate(given: str | None, package: str | None) -> tuple[Path, str]:
+    """The folder and the name of a model named by path or by package. Raises FixConfiguration when there is none."""
+    if given is not None:
+        folder = Path(given)
         if not folder.is_dir():
-            raise FixConfiguration(f"include/config/models.yaml: path {model.path!r}: no such folder; correct it")
+            raise FixConfiguration(f"include/config/models.yaml: path {given!r}: no such folder; correct it")
         return folder, folder.name
-    if model.package is None:
+    if package is None:
         raise FixConfiguration("include/config/models.yaml: a model needs a package or a path; add one")
-    spec = importlib.util.find_spec(model.package)  # locates without importing
+    spec = importlib.util.find_spec(package)  # locates without importing
     for location in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(location) / "model").is_dir():
-            return Path(location) / "model", model.package
+            return Path(location) / "model", package
     what = "has no folder model/" if spec else "is not installed"
-    raise FixConfiguration(f"include/config/models.yaml: package {model.package!r} {what}; install it or give a path")
+    raise FixConfiguration(f"include/config/models.yaml: package {package!r} {what}; install it or give a path")
 
 
 def _refuse_lowercasing(weights: Path, bert_config: dict[str, Any]) -> None:
@@ -111,7 +112,8 @@ def _hidden_size(path: Path, config: dict[str, Any]) -> int:
     return size
 
 
-def _max_tokens(weights: Path, config: dict[str, Any], tokenizer: dict[str, Any], bert: dict[str, Any]) -> int:
+def max_tokens(weights: Path, config: dict[str, Any], tokenizer: dict[str, Any], bert: dict[str, Any]) -> int:
+    """The least of the limits that the files state, special tokens included. Raises FixConfiguration without any."""
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int):
         positions -= RESERVED_POSITIONS.get(str(config.get("model_type")), 0)

@@ -9,35 +9,50 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.config import Model
 from pipelines.embed.card import card
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def main() -> None:
     """Convert the sentence-transformers folder sys.argv[1] into the folder sys.argv[2]."""
+    prepare()
+    convert(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+def prepare() -> None:
+    """Keep this process off the network and quiet, before anything heavy is imported."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # openvino then uses its own silent stub
     warnings.simplefilter("ignore")  # tracing warns about every Python branch it fixes
-    convert(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def convert(folder: Path, out: Path) -> None:
     """Write `out`/model.xml and model.bin, inputs `input_ids` and `attention_mask` (n, length) int64, output (n, dim)."""
+    from pipelines.embed.network import Network  # noqa: PLC0415 - after the environment is set
+
+    write(Network(card(Model(path=str(folder)))), (), out)
+
+
+def write(network: nn.Module, more: tuple[str, ...], out: Path) -> None:
+    """Write a network whose inputs are `input_ids`, `attention_mask` and those named by `more`, all (n, length) int64."""
     import openvino  # noqa: PLC0415 - after the environment is set
     import torch  # noqa: PLC0415
-
-    from pipelines.embed.network import Network  # noqa: PLC0415
 
     ids = torch.randint(5, 100, (2, 8))
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0  # the example has padding, so that tracing keeps the mask
+    example = {"input_ids": ids, "attention_mask": mask} | {name: torch.zeros_like(ids) for name in more}
     shape, kind = [-1, -1], openvino.Type.i64
     with torch.no_grad():
         graph = openvino.convert_model(
-            Network(card(Model(path=str(folder)))),
-            example_input={"input_ids": ids, "attention_mask": mask},
-            input=[("input_ids", shape, kind), ("attention_mask", shape, kind)],
+            network,
+            example_input=example,
+            input=[(name, shape, kind) for name in example],
         )
     openvino.save_model(graph, str(out / "model.xml"), compress_to_fp16=False)
 

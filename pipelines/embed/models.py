@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipelines.config import Model
+from pipelines.config import Model, Reranker
 from pipelines.embed import open_embedder, open_tokenizer
+from pipelines.embed.cross import open_reranker
 from pipelines.errors import FixConfiguration
 
 if TYPE_CHECKING:
+    from pipelines import ports
     from pipelines.connections import Connections
     from pipelines.ports import Embedder, Tokenizer
 
@@ -37,12 +39,16 @@ class Made(Protocol):
 class Models:
     """Opens by name. An embedder that is open costs little until it embeds."""
 
-    def __init__(self, entries: Mapping[str, Model], cache: Path, connections: Connections) -> None:
+    def __init__(
+        self, entries: Mapping[str, Model], cache: Path, connections: Connections, rerankers: Mapping[str, Reranker]
+    ) -> None:
         self._entries = entries
+        self._reranker_entries = rerankers
         self._cache = cache
         self._connections = connections
         self._embedders: dict[str, Embedder] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
+        self._rerankers: dict[str, ports.Reranker] = {}
 
     def entry(self, name: str) -> Model:
         """The entry of this name. Raises FixConfiguration naming those there are."""
@@ -62,6 +68,12 @@ class Models:
         if name not in self._tokenizers:
             self._tokenizers[name] = open_tokenizer(self.entry(name))
         return self._tokenizers[name]
+
+    def reranker(self, name: str) -> ports.Reranker:
+        """The reranker of an entry of `rerankers`."""
+        if name not in self._rerankers:
+            self._rerankers[name] = open_reranker(self._reranker_entries[name], self._cache)
+        return self._rerankers[name]
 
     def use(self, name: str, embedder: Embedder) -> None:
         """Let an embedder handed in, a fake or a wrapped one, stand for an entry."""

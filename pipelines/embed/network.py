@@ -17,6 +17,7 @@ from pipelines.embed.card import ModelCard
 from pipelines.embed.modules import Dense
 from pipelines.embed.packing import Spans
 
+LOADING: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -75,7 +76,8 @@ def pooled_spans(hidden: Tensor, spans: Spans, mode: str) -> Tensor:
     return sums.index_add_(0, owner, hidden.float()) / spans.lengths.clamp(min=1).unsqueeze(1)
 
 
-def _transformer(card: ModelCard, dtype: torch.dtype, attention: str | None) -> nn.Module:
+def library() -> Any:
+    """transformers, offline and silent."""
     os.environ |= OFFLINE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -84,12 +86,12 @@ def _transformer(card: ModelCard, dtype: torch.dtype, attention: str | None) -> 
     logging: Any = transformers.logging  # untyped
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    options: dict[str, Any] = {
-        "dtype": dtype,  # the stored type may be fp16, which a CPU only emulates
-        "use_safetensors": True,
-        "trust_remote_code": False,
-        "local_files_only": True,
-    }
+    return transformers
+
+
+def _transformer(card: ModelCard, dtype: torch.dtype, attention: str | None) -> nn.Module:
+    transformers = library()
+    options = LOADING | {"dtype": dtype}  # the stored type may be fp16, which a CPU only emulates
     if attention is not None:  # else the fastest that the architecture has
         options["attn_implementation"] = attention
     config = transformers.AutoConfig.from_pretrained(str(card.weights), trust_remote_code=False, local_files_only=True)

@@ -100,27 +100,33 @@ class OpenVino:
 
     @cached_property
     def _queue(self) -> Any:
-        import openvino  # noqa: PLC0415 - 0.2 s that `plan` and `status` need not pay
+        return open_queue(self._graph, self._precision, self._threads, int8.GROUP if self.dtype == "int8" else 0)
 
-        path = self._graph / "model.xml"
-        settings = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
-            "PERFORMANCE_HINT_NUM_REQUESTS": REQUESTS,
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": int8.GROUP if self.dtype == "int8" else 0,
-            "CACHE_DIR": str(self._graph / "compiled"),  # halves the next cold start; damaged entries are compiled again
-        }
-        if self._threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = self._threads
-        try:
-            compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-        except RuntimeError as error:
-            raise Retry(
-                f"{path}: OpenVINO cannot load it ({' '.join(str(error).split())[:300]}); remove its folder"
-            ) from None
-        queue = openvino.AsyncInferQueue(compiled, REQUESTS)
-        queue.set_callback(_store)
-        return queue
+
+def open_queue(graph: Path, precision: str, threads: int | None, group: int = 0) -> Any:
+    """Requests to a converted graph; one takes inputs by name and (results, rows), and writes its output to those rows.
+
+    `group` is that of dynamic quantisation, 0 for none. Raises Retry for a graph that OpenVINO cannot load.
+    """
+    import openvino  # noqa: PLC0415 - 0.2 s that `plan` and `status` need not pay
+
+    path = graph / "model.xml"
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "PERFORMANCE_HINT_NUM_REQUESTS": REQUESTS,
+        "INFERENCE_PRECISION_HINT": precision,
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": group,
+        "CACHE_DIR": str(graph / "compiled"),  # halves the next cold start; damaged entries are compiled again
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    except RuntimeError as error:
+        raise Retry(f"{path}: OpenVINO cannot load it ({' '.join(str(error).split())[:300]}); remove its folder") from None
+    queue = openvino.AsyncInferQueue(compiled, REQUESTS)
+    queue.set_callback(_store)
+    return queue
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> set[str]:

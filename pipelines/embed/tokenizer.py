@@ -43,15 +43,20 @@ class FileTokenizer:
 
 def read_tokenizer(folder: Path, max_tokens: int, prompts: tuple[str, str] = ("", "")) -> FileTokenizer:
     """The tokenizer of a folder with tokenizer.json. Raises FixConfiguration when that cannot be read."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return FileTokenizer(tokenizer, digest(folder / "tokenizer.json"), max_tokens, prompts)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The library's own, set as its file says. Raises FixConfiguration when that cannot be read."""
     from tokenizers import Tokenizer  # noqa: PLC0415 - the scheduler's processes never need it
 
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise FixConfiguration(f"{path}: missing; name a folder that has the model's tokenizer.json")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise FixConfiguration(f"{path}: {' '.join(str(error).split())}; download the model again") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return FileTokenizer(tokenizer, digest(path), max_tokens, prompts)

@@ -26,7 +26,7 @@ class Engine:
     """One instance serves one thread."""
 
     def __init__(self, card: ModelCard, tier: str, device: str) -> None:
-        self.device = _device(device)
+        self.device = device_of(device)
         self.budget = BUDGET[self.device.type]
         self._card = card
         self._kind = str(read_json(card.weights / "config.json").get("model_type"))
@@ -121,7 +121,7 @@ class Engine:
         return 0 if self._kind == "bert" else self._card.pad_id + 1
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     """auto takes the first GPU where there is one. Raises FixConfiguration for a device that this machine lacks."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":

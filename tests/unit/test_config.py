@@ -120,6 +120,18 @@ def test_a_contradictory_model_is_refused(project: Path, model: str) -> None:
     assert mistake(project, "models.yaml", text).startswith("models.minilm")
 
 
+def test_a_collection_of_an_unknown_reranker_names_those_known(project: Path) -> None:
+    text = "models: {minilm: {package: p}}\nrerankers: {cross: {path: /c}}\n"
+    text += "collections: {knowledge: {model: minilm, reranker: crss}}\n"
+    assert "knowledge names reranker 'crss'; known: cross" in mistake(project, "models.yaml", text)
+
+
+@pytest.mark.parametrize("entry", ["{}", "{package: p, path: /q}", "{path: /q, device: cuda}", "{path: /q, tier: f32}"])
+def test_a_contradictory_reranker_is_refused(project: Path, entry: str) -> None:
+    text = f"models: {{minilm: {{package: p}}}}\nrerankers: {{cross: {entry}}}\ncollections: {{}}\n"
+    assert mistake(project, "models.yaml", text).startswith("rerankers.cross")
+
+
 def test_chunk_sizes_must_fit_each_other(project: Path) -> None:
     message = mistake(project, "chunking.yaml", "target_tokens: 300\nmax_tokens: 254\n")
     assert "target_tokens 300 exceeds max_tokens 254: lower the target" in message
