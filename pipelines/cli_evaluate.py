@@ -139,6 +139,21 @@ def overview(ctx: Context, collection: str | None, as_json: bool) -> None:
     terminal.show(found, terminal.benchmarks(found), as_json)
 
 
+@benchmark.command()
+@click.argument("collection")
+@click.argument("first")
+@click.argument("second")
+@as_json
+@with_context
+def agreement(ctx: Context, collection: str, first: str, second: str, as_json: bool) -> None:
+    """Compare how two slices, named such as main/frozen, rank nine ways of searching; exit 1 where nothing can be told."""
+    from pipelines.stages import agreement as stage
+
+    compared = stage.run(ctx, collection, first, second)
+    terminal.show(compared, compared.text(), as_json)
+    stage.require(compared)
+
+
 @click.command()
 @click.argument("collection", default="knowledge")
 @click.option("--space", type=int, help="Also judge whether this space could serve; those in state shadow always are.")

@@ -81,7 +81,7 @@ def judge(given: Given, ask: Callable[[str, str], str]) -> tuple[bool | None, st
     reply = ask(JUDGE, json.dumps(asked, ensure_ascii=False))
     try:
         said = json.loads(_FENCE.sub("", reply.strip()))
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return None, f"not JSON: {' '.join(reply.split())[:100]}"
     verdict = said.get("supported") if isinstance(said, dict) else None
     if not isinstance(verdict, bool):

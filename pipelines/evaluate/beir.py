@@ -96,9 +96,10 @@ def _text(text: str, place: str) -> str:
 
 def _qrels_file(folder: Path) -> Path:
     for name in ("qrels.tsv", "qrels/test.tsv"):
-        if (folder / name).is_file():
-            return folder / name
-    found = sorted((folder / "qrels").glob("*.tsv"))
+        packed = [folder / f"{name}{suffix}" for suffix in ("", *OPENERS)]
+        if found := [path for path in packed if path.is_file()]:
+            return found[0]
+    found = sorted(path for suffix in ("", *OPENERS) for path in (folder / "qrels").glob(f"*.tsv{suffix}"))
     if len(found) == 1:
         return found[0]
     raise FixConfiguration(f"{folder}: no qrels.tsv, no qrels/test.tsv and no single file in qrels/; name the judgments so")

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from pipelines.errors import FailRun
 from pipelines.evaluate import controls
 from pipelines.evaluate.sets import MAX_QUESTION
 from pipelines.records import Candidate, Hidden
@@ -33,6 +34,8 @@ CROP_WORDS = (8, 30)
 LINK_WORDS = 5  # besides the title
 QUESTION_WORDS = (3, 40)
 PER_PASSAGE = 2
+ASKED = 3  # passages that a language model is asked about for each question wanted, at most
+UNREADABLE = 10  # of its first answers, all of them: it will not learn
 _SELF = re.compile(r"\b(?:this|the|above|following|given) (?:passage|text|document|section|excerpt)\b", re.IGNORECASE)
 _FENCE = re.compile(r"^```\w*\s*|\s*```$")
 INSTRUCTIONS = f"""\
@@ -68,7 +71,7 @@ def build(
     """At most `limit` candidates from the held-out `share` of the documents, drawn by the seed; one a document at first.
 
     `spans` cuts sentences, `ask` is the language model of the builder `questions` (ValueError without one). Raises what
-    `ask` raises.
+    `ask` raises, and FailRun when none of its answers can be read.
     """
     texts: dict[str, str] = {}
     for passage in passages:
@@ -167,22 +170,37 @@ def _links(passages: Sequence[Passage], mine: Sequence[Passage], spans: Spans) -
 
 
 def _questions(mine: Sequence[Passage], ask: Ask, limit: int) -> Made:
-    made = 0
-    for passage in mine:
+    """Until there are `limit`, from at most ASKED times as many passages. Raises FailRun when no answer can be read."""
+    made = read = 0
+    answer = ""
+    for asked, passage in enumerate(mine[: ASKED * limit]):
         if made >= limit:
             return
-        for question in parse_questions(ask(INSTRUCTIONS, passage.text)):
+        if asked == UNREADABLE and not read:
+            break
+        answer = ask(INSTRUCTIONS, passage.text)
+        found = parse_questions(answer)
+        read += found is not None
+        for question in found or ():
             made += 1
             yield question, passage, passage
+    if mine and not read:
+        said = " ".join(answer.split())[:100]
+        raise FailRun(
+            f"the model of `writer` never answers with a JSON list of questions, at last {said!r}; name another model or "
+            "raise its max_tokens"
+        )
 
 
-def parse_questions(answer: str) -> list[str]:
-    """The usable questions of a model's answer: short enough, not about "the passage"; none when it is no JSON list."""
+def parse_questions(answer: str) -> list[str] | None:
+    """The usable questions of a model's answer: short enough, not about "the passage"; None when it is no JSON list."""
     try:
         listed = json.loads(_FENCE.sub("", answer.strip()))
-    except json.JSONDecodeError:
-        return []
-    texts = [" ".join(entry.split()) for entry in listed if isinstance(entry, str)] if isinstance(listed, list) else []
+    except (json.JSONDecodeError, RecursionError):
+        return None
+    if not isinstance(listed, list):
+        return None
+    texts = [" ".join(entry.split()) for entry in listed if isinstance(entry, str)]
     least, most = QUESTION_WORDS
     return [text for text in texts if least <= len(controls.words(text)) <= most and not _SELF.search(text)][:PER_PASSAGE]
 

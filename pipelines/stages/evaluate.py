@@ -114,7 +114,9 @@ def run(
     waiting = _waiting(ctx, serving, space)
     results = _measured(ctx, serving, waiting, parts, corpus.sha)
     gates = _gates(results, parts, waiting, settings.margin, settings.alpha)
-    answers = _answers(ctx, collection, parts)
+    usable = {part.benchmark.id for part in parts if not part.reason}
+    broken = any(result.reason for result in results if result.system == SERVED and result.benchmark in usable)
+    answers = _answers(ctx, collection, [] if broken else parts)  # a search that breaks gives none to check
     fresh, unmeasured = representation.measure(ctx, serving, parts)
     verdict, notes = judge(results, parts, fresh, margin=settings.margin, alpha=settings.alpha)
     notes += unmeasured

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipelines.errors import FixConfiguration
 from pipelines.evaluate import freshness
+from pipelines.evaluate.sets import MAX_QUESTION
 from pipelines.search.lengths import fitting
 from pipelines.search.query import clean_text
 from pipelines.stages import search
@@ -37,7 +38,10 @@ def measure(ctx: Context, serving: Space, parts: Sequence[Slice]) -> tuple[tuple
 
 
 def present_questions(settings: Settings) -> list[str] | None:
-    """The configured file of questions that users ask now; None without one. Raises FixConfiguration when it is missing."""
+    """The configured file of questions that users ask now; None without one.
+
+    Raises FixConfiguration when it is missing, or a line is longer than search takes.
+    """
     if settings.evaluation.present_questions is None:
         return None
     path = settings.root / settings.evaluation.present_questions
@@ -47,6 +51,12 @@ def present_questions(settings: Settings) -> list[str] | None:
         raise FixConfiguration(
             f"include/config/evaluation.yaml: present_questions: {path} cannot be read ({error}); correct the path"
         ) from None
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_QUESTION:
+            raise FixConfiguration(
+                f"{path}:{number}: the question has {len(line):,} characters, search takes {MAX_QUESTION:,}; "
+                "shorten or remove it"
+            )
     return list(dict.fromkeys(text for line in lines if (text := clean_text(line))))
 
 

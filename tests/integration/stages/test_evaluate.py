@@ -13,7 +13,7 @@ from pipelines.config import ChatServer, Evaluation, Model
 from pipelines.context import Context
 from pipelines.errors import FixConfiguration
 from pipelines.records import Accounting, ReembedRequest
-from pipelines.stages import benchmarks, evaluate, reembed
+from pipelines.stages import agreement, benchmarks, evaluate, reembed
 from pipelines.store import benchmarks as store
 from tests.unit.generate.chat_server import saying, serving
 
@@ -83,6 +83,19 @@ def test_from_import_to_a_verdict_with_a_page(ctx: Context, run: Sync, golden: P
         with pytest.raises(psycopg.errors.CheckViolation):
             conn.execute("UPDATE millrace.evaluation_score SET value = 'NaN'")
 
+    benchmarks.build(ctx, "knowledge", "auto", "rolling", "titles", share=1.0, limit=4)
+    ids = [entry.id for entry in benchmarks.proposed(ctx, "knowledge", "auto", "proposed", 10)]
+    benchmarks.decide(ctx, "knowledge", "auto", ids, "accepted", "", "ana")
+    benchmarks.release(ctx, "knowledge", "auto", "rolling", "ana")
+    small(ctx, questions=4)
+    ranked = agreement.run(ctx, "knowledge", "main/frozen", "auto/rolling")
+    assert (ranked.first, ranked.second, len(ranked.means)) == ("main/frozen v1", "auto/rolling v1", 9)
+    assert ranked.means["served"][1] > 0.9
+    assert ranked.means["dense, in int8"] == ranked.means["dense, not reranked"]
+    assert ranked.tau is not None or "the same score" in ranked.reason
+    with pytest.raises(FixConfiguration, match=r"no slice 'main/rolling' \(known: auto/rolling, main/frozen\)"):
+        agreement.run(ctx, "knowledge", "main/frozen", "main/rolling")
+
     for thing in THINGS[:8]:
         (folder / f"{thing}.md").unlink()
     ctx.settings.sources["docs"] = ctx.settings.source("docs").model_copy(
@@ -91,7 +104,7 @@ def test_from_import_to_a_verdict_with_a_page(ctx: Context, run: Sync, golden: P
     run()
     third = evaluate.run(ctx, "knowledge")
     assert third.verdict == "cannot tell"
-    assert "8 of 20 questions have lost all their documents" in third.notes[0]
+    assert "main/frozen v1: 8 of 20 questions have lost all their documents" in " ".join(third.notes)
 
 
 def test_candidates_are_reviewed_and_released_as_versions_that_never_change(

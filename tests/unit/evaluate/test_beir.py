@@ -44,6 +44,14 @@ def test_packed_files_other_places_and_addresses_are_read(folder: Path) -> None:
     assert question.relevant == (("s3://b/d1", 1), ("s3://b/d2", 1))
 
 
+@pytest.mark.parametrize("place", ["qrels.tsv", "qrels/test.tsv", "qrels/dev.tsv"])
+def test_judgments_may_be_packed(folder: Path, place: str) -> None:
+    (folder / "qrels.tsv").unlink()
+    (folder / "qrels").mkdir()
+    (folder / f"{place}.xz").write_bytes(lzma.compress(QRELS.encode()))
+    assert [question.id for question in beir.read(folder)] == ["1"]
+
+
 def test_golden_questions_keep_those_without_an_answer() -> None:
     found = beir.read(Path(__file__).resolve().parents[3] / "include/sample/golden.jsonl")
     assert (len(found), sum(not question.relevant for question in found)) == (40, 5)

@@ -90,9 +90,13 @@ def test_a_language_model_writes_questions_and_nonsense_is_dropped() -> None:
         build([passage("a", "Yard", SENTENCE)], "questions")
 
 
-@pytest.mark.parametrize("answer", ["", "no", "{}", '"x"', "[[1]]"])
-def test_an_answer_that_is_no_list_of_questions_gives_none(answer: str) -> None:
-    assert builders.parse_questions(answer) == []
+@pytest.mark.parametrize("answer", ["", "no", "{}", '"x"', '["Who moors', "[" * 100_000])
+def test_an_answer_that_is_no_list_gives_none(answer: str) -> None:
+    assert builders.parse_questions(answer) is None
+
+
+def test_a_list_without_questions_is_read() -> None:
+    assert builders.parse_questions("[]") == builders.parse_questions("[[1], 7]") == []
 
 
 def test_fenced_json_is_read() -> None:

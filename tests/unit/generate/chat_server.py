@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+SILENT = 0
+
 
 def saying(text: str) -> bytes:
     """The body of a right answer."""
@@ -16,11 +18,15 @@ def saying(text: str) -> bytes:
 
 
 class Stub(ThreadingHTTPServer):
-    """`answers` are (status, body) of the next requests, `asked` what came: path, authorization, body."""
+    """`answers` are (status, body) of the next requests, `asked` what came: path, authorization, body.
+
+    Status SILENT is answered when the server ends.
+    """
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, bytes]] = []
         self.usual = saying("yes")
+        self.ended = threading.Event()
         self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
         stub = self
 
@@ -29,6 +35,9 @@ class Stub(ThreadingHTTPServer):
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 stub.asked.append((self.path, self.headers["authorization"], body))
                 status, data = stub.answers.pop(0) if stub.answers else (200, stub.usual)
+                if status == SILENT:
+                    stub.ended.wait()
+                    return
                 self.send_response(status)
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
@@ -53,6 +62,7 @@ def serving() -> Iterator[Stub]:
     try:
         yield server
     finally:
+        server.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()
