@@ -18,6 +18,7 @@ class Options:
     quick: bool
     seed: int
     corpus: Path | None = None
+    reranker: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +111,6 @@ def parse(names: Sequence[str], arguments: Sequence[str] | None = None) -> tuple
     parser.add_argument("--quick", action="store_true", help="end within 60 seconds")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("corpus", nargs="?", type=Path, help="a corpus folder, for the benches that take one")
+    parser.add_argument("--reranker", type=Path, metavar="DIR", help="of retrieval: a cross-encoder's folder to rerank with")
     given = parser.parse_args(arguments)
-    return given.name, Options(given.quick, given.seed, given.corpus)
+    return given.name, Options(given.quick, given.seed, given.corpus, given.reranker)

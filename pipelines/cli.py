@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_evaluate, cli_spaces, config, terminal
+from pipelines import cli_evaluate, cli_search, cli_spaces, config, terminal
 from pipelines.cli_context import as_json, with_context
 from pipelines.connections import LocalConnections
 from pipelines.errors import FailRun, FixConfiguration, Held, MillraceError, Retry
@@ -24,7 +23,6 @@ from pipelines.records import Reason, SyncRequest
 
 if TYPE_CHECKING:
     from pipelines.context import Context
-    from pipelines.search.hybrid import Filters
 
 EXIT_CODES: tuple[tuple[type[MillraceError], int], ...] = ((Held, 3), (FailRun, 1), (FixConfiguration, 2), (Retry, 4))
 
@@ -134,62 +132,6 @@ def sources(as_json: bool) -> None:
     settings = config.load()
     entries = {name: json.loads(source.model_dump_json()) for name, source in settings.sources.items()}
     terminal.show(entries, terminal.sources(settings), as_json)
-
-
-def _filters(command: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option("--source", "only", multiple=True, help="Only documents of this source; may be repeated."),
-        click.option("--under", default="", help="Only documents whose address starts so."),
-        click.option("--lang", default="", help="Only passages in this language, such as de."),
-        click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Only documents modified on or after this day."),
-        click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Only documents modified before this day."),
-        click.option("--collection", default="knowledge", show_default=True),
-    ):
-        command = option(command)
-    return command
-
-
-def _as_filters(only: tuple[str, ...], under: str, lang: str, since: datetime | None, until: datetime | None) -> Filters:
-    from pipelines.search.hybrid import Filters
-
-    return Filters(sources=only or None, uri_prefix=under or None, lang=lang or None, since=since, until=until)
-
-
-@cli.command()
-@click.argument("query")
-@click.option("-k", type=int, default=5, show_default=True, help="How many passages.")
-@click.option("--mode", type=click.Choice(["hybrid", "dense", "text"]), default="hybrid", show_default=True)
-@_filters
-@as_json
-@with_context
-def search(
-    ctx: Context,
-    query: str,
-    k: int,
-    mode: Literal["hybrid", "dense", "text"],
-    collection: str,
-    as_json: bool,
-    **filters: Any,
-) -> None:
-    """Find the passages that match QUERY best."""
-    from pipelines.search.hybrid import Query
-    from pipelines.stages import search as stage
-
-    hits = stage.run(ctx, Query(text=query, collection=collection, k=k, mode=mode, filters=_as_filters(**filters)))
-    terminal.show([terminal.plain(hit) for hit in hits], terminal.hits(hits), as_json)
-
-
-@cli.command()
-@click.argument("question")
-@_filters
-@as_json
-@with_context
-def ask(ctx: Context, question: str, collection: str, as_json: bool, **filters: Any) -> None:
-    """Answer QUESTION from the corpus with citations, or refuse."""
-    from pipelines.stages import ask as stage
-
-    answer = stage.run(ctx, question, collection, _as_filters(**filters))
-    terminal.show(terminal.plain(answer), terminal.answer(answer), as_json)
 
 
 @cli.command()
@@ -318,7 +260,7 @@ def migrate() -> None:
     terminal.say(f"applied {', '.join(applied)}" if applied else "the schema is current")
 
 
-for added in (*cli_spaces.COMMANDS, *cli_evaluate.COMMANDS):
+for added in (*cli_search.COMMANDS, *cli_spaces.COMMANDS, *cli_evaluate.COMMANDS):
     cli.add_command(added)
 
 

@@ -1,21 +1,11 @@
-"""Hybrid retrieval: nearest passages by vector, best passages by words, fused by reciprocal rank.
+"""Hybrid retrieval: nearest passages by vector and best passages by words, fused by their scores.
 
-One statement does it (`include/sql/queries/search.sql`), against the active space and the served versions only, whatever
-the mode. Each text appears once; other documents with the same passage are listed beside it. Filters never leave the result
-short: few matching chunks are compared exactly, many are reached by an iterative index scan, and a scan that still ends
-early is repeated exactly.
+Against the active space and the served versions only, whatever the mode; all statements of a search
+(`include/sql/queries/search.sql`) see one moment. Each text appears once; other documents with the same passage are listed
+beside it. Filters never leave the result short: few matching chunks are compared exactly, many are reached by an iterative
+index scan, and a scan that still ends early is repeated exactly.
 
-Texts that were published since the last fold are analysed by the search itself, up to PENDING of them (`store/lexicon.py`).
-The text leg takes the best matches by `ts_rank` and orders them by BM25 over the tenant's own word frequencies; in the
-fusion its vote counts by the share of the question's information that the passage has, so that a passage with one common
-word of ten says little. Measured on Cranfield (1,400 abstracts, 225 questions, all-MiniLM-L6-v2, nDCG@10):
-
-    dense 0.500    text by ts_rank 0.458    text by BM25 0.510
-    fused with ts_rank,     text weight 0.25 / 0.5 / 0.75 / 1    0.523  0.528  0.526  0.524
-    fused with BM25,        text weight 0.25 / 0.5 / 0.75 / 1    0.539  0.546  0.550  0.552
-    fused with BM25, by share,  text weight 1 / 2 / 3            0.551  0.546  0.537
-
-With weight 1 by share the fusion is as good as without, and does not push a good dense hit out when the words mislead.
+The legs are `nearest` and BM25 (`fulltext.py`); a candidate of either gets both scores, and `fusion.py` makes one of them.
 Does not embed the question (the caller does), and does not answer it (`answer.py`).
 """
 
@@ -24,18 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
-from math import log
-from operator import itemgetter
-from typing import Any
+from itertools import groupby, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
+from psycopg import sql
 from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
 from pipelines.errors import FixConfiguration, Switched
+from pipelines.search import access, fulltext
+from pipelines.search.explain import Watch, facts
+from pipelines.search.fusion import fuse
 from pipelines.search.query import Filters, Hit, Place, Query, check, clean_text
 from pipelines.store import sql as statements
 from pipelines.store.database import Pool, connection
@@ -43,15 +35,8 @@ from pipelines.store.spaces import Space, active_in
 
 __all__ = ["Filters", "Hit", "Place", "Query", "search", "search_beside"]
 
-RRF_K = 60
-DENSE_WEIGHT = 1.0
-TEXT_WEIGHT = 1.0
-SCORED = 500  # of the text leg's matches, by ts_rank, are weighed with the rarity of their words
-COMMON, MANY = 5000, 100_000  # words and texts are counted no further
-PENDING = 300  # texts that no fold has analysed yet are analysed by the search, so many of them: some 30 ms
 MIN_CANDIDATES = 50  # per leg
 EXACT_CHUNKS = 4000  # filters that keep at most this many chunks are compared one by one
-QUERY_WORDS = 64
 PLACES = 10  # documents listed for one text
 TIMEOUT_MS = 10_000
 MAX_SCAN_TUPLES = 200_000
@@ -66,7 +51,20 @@ Vector = npt.NDArray[np.float32]
 Connection = psycopg.Connection[TupleRow]
 
 
-def search(pool: Pool, query: Query, vector: Vector | None, space: Space | None = None) -> list[Hit]:
+class Legs(NamedTuple):
+    """What was found, best first, by text hash: by vector, by words, and every candidate's scores."""
+
+    near: dict[bytes, float]  # cosine
+    worded: dict[bytes, float]  # BM25
+    similarity: dict[bytes, float]
+    relevance: dict[bytes, float]
+    scores: dict[bytes, float]  # fused
+    terms: fulltext.Terms
+
+
+def search(
+    pool: Pool, query: Query, vector: Vector | None, space: Space | None = None, watch: Watch | None = None
+) -> list[Hit]:
     """At most `query.k` hits, best first, always in the same order for the same corpus.
 
     `vector` is the question's (dim,) float32 by the embedder of `space`, which must be the one that serves; mode "text"
@@ -75,22 +73,24 @@ def search(pool: Pool, query: Query, vector: Vector | None, space: Space | None 
     away or slow.
     """
     check(query)
-    with _snapshot(pool) as conn:
-        serving = _active_space(conn, query)
+    if query.as_of is not None:
+        raise ValueError("this is about what is served now; as_of.search answers for earlier moments")
+    with snapshot(pool) as conn:
+        serving = active_space(conn, query)
         if space is not None and space.id != serving.id:
             raise Switched(f"collection {query.collection!r} is served from space {serving.id} by now, not {space.id}")
-        return _found(conn, query, serving, vector)
+        return _found(conn, query, serving, vector, watch or Watch())
 
 
 def search_beside(pool: Pool, query: Query, vector: Vector, space: Space) -> list[Hit]:
     """As `search`, in a space that need not serve: how a new one is judged before it does."""
     check(query)
-    with _snapshot(pool) as conn:
-        return _found(conn, query, space, vector)
+    with snapshot(pool) as conn:
+        return _found(conn, query, space, vector, Watch())
 
 
 @contextmanager
-def _snapshot(pool: Pool) -> Iterator[Connection]:
+def snapshot(pool: Pool) -> Iterator[Connection]:
     """A transaction that sees one moment. A space's table that was dropped since that moment is a switch, not a defect."""
     with connection(pool) as conn:
         conn.execute(_text("snapshot"))
@@ -100,19 +100,50 @@ def _snapshot(pool: Pool) -> Iterator[Connection]:
             raise Switched(f"the space was retired during the search ({' '.join(str(error).split())})") from error
 
 
-def _found(conn: Connection, query: Query, space: Space, vector: Vector | None) -> list[Hit]:
-    arguments = _arguments(query, space, vector)
-    _prepare(conn, arguments)
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(space.fill(_text("search")), arguments).fetchall()
-    return _distinct(_hits(rows))[: query.k]
+def _found(conn: Connection, query: Query, space: Space, vector: Vector | None, watch: Watch) -> list[Hit]:
+    arguments = arguments_of(query, space, vector)
+    prepare(conn, arguments)
+    legs = _legs(conn, query, space, arguments, watch)
+    scores = dict(islice(legs.scores.items(), arguments["rows"]))
+    with watch.phase("passages"), conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_filled(space, "passages"), {**arguments, "chosen": list(scores)}).fetchall()
+    hits = distinct(hits_of(rows, legs))[: query.k]
+    if watch.wanted:
+        texts = {(bytes(row["doc_id"]), row["ordinal"]): bytes(row["text_sha"]) for row in rows}
+        found = (None if query.mode == "text" else len(legs.near), None if query.mode == "dense" else len(legs.worded))
+        watch.facts = facts(conn, space, arguments, legs.terms, hits, texts, legs.relevance, found)
+    return hits
+
+
+def _legs(conn: Connection, query: Query, space: Space, arguments: dict[str, Any], watch: Watch) -> Legs:
+    """What each leg found, and both scores of everything that either found."""
+    with watch.phase("words"):
+        terms = fulltext.NO_TERMS if query.mode == "dense" else fulltext.read_terms(conn, query.tenant, arguments["text"])
+        worded = fulltext.best(conn, terms, arguments) if terms.known else {}
+    if query.mode == "text":
+        return Legs({}, worded, {}, worded, fuse({}, worded, terms.information), terms)
+    with watch.phase("vectors"):
+        near = _cosines(conn.execute(_filled(space, "nearest"), arguments))
+    with watch.phase("other leg's scores"):
+        others = {**arguments, "among": [sha for sha in worded if sha not in near]}
+        similarity = near | _cosines(conn.execute(space.fill(_text("similarities")), others))
+        relevance = worded | fulltext.of(conn, terms, [sha for sha in near if sha not in worded], arguments)
+    return Legs(near, worded, similarity, relevance, fuse(similarity, relevance, terms.information), terms)
+
+
+def _cosines(rows: Iterable[tuple[bytes, float]]) -> dict[bytes, float]:
+    return {bytes(sha): float(similarity) for sha, similarity in rows}
+
+
+def _filled(space: Space, name: str) -> sql.Composed:
+    return space.fill(_text(name), corpus=access.corpus())
 
 
 def _text(name: str) -> Any:
     return statements.load("search")[name]
 
 
-def _active_space(conn: Connection, query: Query) -> Space:
+def active_space(conn: Connection, query: Query) -> Space:
     space = active_in(conn, query.collection, tenant=query.tenant)
     if space is None:
         known = [name for (name,) in conn.execute(_text("collections"), {"tenant": query.tenant})]
@@ -123,8 +154,8 @@ def _active_space(conn: Connection, query: Query) -> Space:
     return space
 
 
-def _prepare(conn: Connection, arguments: dict[str, Any]) -> None:
-    """Transaction-local settings, and the question's words as a tsquery."""
+def prepare(conn: Connection, arguments: dict[str, Any]) -> None:
+    """Transaction-local settings."""
     settings = {
         "ef_search": str(min(1000, 2 * arguments["candidates"])),
         "max_scan_tuples": str(MAX_SCAN_TUPLES),
@@ -132,27 +163,9 @@ def _prepare(conn: Connection, arguments: dict[str, Any]) -> None:
         "timeout": f"{TIMEOUT_MS}ms",
     }
     conn.execute(_text("settings"), settings)
-    if arguments["lexical"]:
-        arguments.update(_terms(conn, arguments))
 
 
-def _terms(conn: Connection, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The question's words that the texts know, as a tsquery and with their weights; no text leg when there are none."""
-    words = conn.execute(_text("terms"), {"text": arguments["text"], "words": QUERY_WORDS}).fetchall()
-    limits = {"tenant": arguments["tenant"], "pending": PENDING, "common": COMMON, "many": MANY}
-    columns = {"lexemes": [lexeme for lexeme, _ in words], "terms": [term for _, term in words]}
-    known = [row for row in conn.execute(_text("frequencies"), {**limits, **columns}) if row[2]]
-    rarity = [log(1 + (total - texts + 0.5) / (texts + 0.5)) for _, _, texts, total in known]
-    return {
-        "lexical": bool(known),
-        "terms": " | ".join(term for _, term, _, _ in known) or None,
-        "lexemes": [lexeme for lexeme, _, _, _ in known],
-        "idf": rarity,
-        "idf_total": sum(rarity),
-    }
-
-
-def _arguments(query: Query, space: Space, vector: Vector | None) -> dict[str, Any]:
+def arguments_of(query: Query, space: Space, vector: Vector | None) -> dict[str, Any]:
     filters = query.filters
     candidates = max(MIN_CANDIDATES, 2 * query.k)
     return {
@@ -160,15 +173,7 @@ def _arguments(query: Query, space: Space, vector: Vector | None) -> dict[str, A
         "collection": query.collection,
         "chunk_set": space.chunk_set,
         "text": clean_text(query.text),
-        "terms": None,
-        "lexemes": [],
-        "idf": [],
-        "idf_total": 1.0,
-        "scored": SCORED,
-        "pending": PENDING,
         "vector": _literal(vector, query, space),
-        "dense": query.mode != "text",
-        "lexical": query.mode != "dense",
         "filtered": filters.any,
         "sources": None if filters.sources is None else list(filters.sources),
         "uri_prefix": filters.uri_prefix,
@@ -177,13 +182,11 @@ def _arguments(query: Query, space: Space, vector: Vector | None) -> dict[str, A
         "until": filters.until,
         "media_types": None if filters.media_types is None else list(filters.media_types),
         "metadata": None if filters.metadata is None else Jsonb(dict(filters.metadata)),
+        **access.arguments(filters),
         "candidates": candidates,
         "exact_chunks": EXACT_CHUNKS,
         "rows": 2 * query.k + 10,  # more than k, because passages that repeat are dropped afterwards
         "places": PLACES,
-        "rrf_k": RRF_K,
-        "dense_weight": DENSE_WEIGHT,
-        "text_weight": TEXT_WEIGHT,
         "superseded": SUPERSEDED,
     }
 
@@ -206,9 +209,10 @@ def _literal(vector: Vector | None, query: Query, space: Space) -> str | None:
     return "[" + ",".join(f"{value:.8g}" for value in values / length) + "]"
 
 
-def _hits(rows: Iterable[Mapping[str, Any]]) -> Iterator[Hit]:
+def hits_of(rows: Iterable[Mapping[str, Any]], legs: Legs) -> Iterator[Hit]:
     """One hit per text; its further documents become places."""
-    for _, group in groupby(rows, key=itemgetter("text_sha")):
+    places = [{sha: place for place, sha in enumerate(leg, start=1)} for leg in (legs.near, legs.worded)]
+    for sha, group in groupby(rows, key=lambda row: bytes(row["text_sha"])):
         first, *others = group
         fields = {key: value for key, value in first.items() if key != "text_sha"}
         fields["doc_id"] = bytes(first["doc_id"])
@@ -217,10 +221,16 @@ def _hits(rows: Iterable[Mapping[str, Any]]) -> Iterator[Hit]:
         fields["also"] = tuple(
             dict.fromkeys(Place(row["uri"], row["member"]) for row in others if row["doc_id"] != first["doc_id"])
         )
-        yield Hit(**fields)
+        yield Hit(
+            **fields,
+            score=legs.scores[sha],
+            similarity=legs.similarity.get(sha),
+            dense_rank=places[0].get(sha),
+            text_rank=places[1].get(sha),
+        )
 
 
-def _distinct(hits: Iterable[Hit]) -> list[Hit]:
+def distinct(hits: Iterable[Hit]) -> list[Hit]:
     """The same words under another heading are the same passage: the better hit keeps the others as places."""
     kept: dict[str, Hit] = {}
     for hit in hits:

@@ -20,6 +20,7 @@ MAX_K = 200
 MAX_CHARS = 4000
 MAX_FILTER_VALUES = 100
 MAX_FILTER_CHARS = 2000
+MAX_PRINCIPALS = 1000  # a directory may put one person into hundreds of groups
 # Control characters and lone surrogates: Postgres refuses NUL, UTF-8 refuses surrogates, and none of them is ever meant.
 UNSAYABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
@@ -35,6 +36,8 @@ class Filters:
     until: datetime | None = None  # exclusive
     media_types: tuple[str, ...] | None = None
     metadata: Mapping[str, Any] | None = None  # JSON that the document's metadata must contain
+    principals: tuple[str, ...] | None = None  # who reads: the groups to compare with access lists; None may see everything
+    open_sources: tuple[str, ...] = ()  # whose documents everybody may see that carry no list (`access: open`)
 
     @property
     def any(self) -> bool:
@@ -52,6 +55,7 @@ class Query:
     k: int = 10
     mode: Mode = "hybrid"
     filters: Filters = field(default_factory=Filters)
+    as_of: int | datetime | None = None  # a run's number or a moment; answered by `as_of.py` from what was served then
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class Hit:
     similarity: float | None  # cosine of question and passage; None without a question vector
     dense_rank: int | None  # 1-based place in the dense leg, None when not found by it
     text_rank: int | None
+    reranked: float | None = None  # what reranking ordered by; comparable inside one result only, None beyond its depth
     also: tuple[Place, ...] = ()
     sentences: tuple[Sentence, ...] = ()  # of the best passages after reranking; what an answer is chosen from
 
@@ -120,6 +125,8 @@ def check(query: Query) -> None:
         raise FixConfiguration(f"the question has {len(query.text):,} characters, more than {MAX_CHARS:,}; shorten it")
     if not clean_text(query.text):
         raise FixConfiguration("the question is empty; write at least one word")
+    if isinstance(query.as_of, datetime) and query.as_of.tzinfo is None:
+        raise FixConfiguration(f"as-of {query.as_of.isoformat()} has no time zone; add one, such as Z")
     _check_filters(query.filters)
 
 
@@ -130,6 +137,7 @@ def _check_filters(filters: Filters) -> None:
             raise FixConfiguration(f"filter {name} has {len(values)} values, more than {MAX_FILTER_VALUES}; narrow it")
         for value in values or ():
             _check_word(name, value)
+    _check_principals(filters.principals or ())
     for name in ("uri_prefix", "lang"):
         _check_word(name, getattr(filters, name) or "")
     for name in ("since", "until"):
@@ -141,6 +149,15 @@ def _check_filters(filters: Filters) -> None:
             f"filter since {filters.since.isoformat()} is not before until {filters.until.isoformat()}; swap them"
         )
     _check_json(filters.metadata)
+
+
+def _check_principals(principals: tuple[str, ...]) -> None:
+    if len(principals) > MAX_PRINCIPALS:
+        raise FixConfiguration(f"{len(principals)} principals are named, more than {MAX_PRINCIPALS}; name fewer groups")
+    for principal in principals:
+        _check_word("principals", principal)
+        if not principal.strip() or "," in principal:
+            raise FixConfiguration(f"principal {principal!r} is empty or has a comma; name one group each")
 
 
 def _check_word(name: str, value: str) -> None:

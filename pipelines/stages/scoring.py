@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import Retry
+from pipelines.errors import FailRun, Retry
 from pipelines.evaluate import metrics, sets, significance
 from pipelines.records import Question, sha256
 from pipelines.search import hybrid, query
@@ -114,7 +114,7 @@ def served(ctx: Context, space: Space) -> System:
     """What users get. Ranking raises Retry when another space serves meanwhile."""
 
     def rank(question: Question) -> list[str]:
-        found = search.found(ctx, _query(question, space.collection))
+        found = search.found(ctx, query_of(question, space.collection))
         if found.reading is None or found.reading.space.id != space.id:
             raise Retry(f"collection {space.collection!r} was switched during its evaluation; evaluate again")
         return documents(found.hits, question)
@@ -127,7 +127,7 @@ def text(ctx: Context, collection: str) -> System:
     return System(
         TEXT,
         None,
-        lambda question: documents(search.run(ctx, replace(_query(question, collection), mode="text")), question),
+        lambda question: documents(search.run(ctx, replace(query_of(question, collection), mode="text")), question),
     )
 
 
@@ -136,15 +136,16 @@ def beside(ctx: Context, space: Space) -> System:
     read = search.reading(ctx, space)
 
     def rank(question: Question) -> list[str]:
-        asked = _query(question, space.collection)
+        asked = query_of(question, space.collection)
         vector = search.embedded(asked, read)
         hits = hybrid.search_beside(ctx.pool, search.wide(asked), vector, space)
-        return documents(search.ranked(hits, vector, read, asked.k), question)
+        return documents(search.ranked(hits, vector, read, asked), question)
 
     return System(f"space {space.id}", space.id, rank)
 
 
-def _query(question: Question, collection: str) -> hybrid.Query:
+def query_of(question: Question, collection: str) -> hybrid.Query:
+    """A question as it is asked for scoring: for as many passages as a search gives."""
     return hybrid.Query(text=question.text, collection=collection, k=query.MAX_K)
 
 
@@ -153,16 +154,21 @@ def documents(hits: Sequence[hybrid.Hit], question: Question) -> list[str]:
     found: list[str] = []
     for hit in hits:
         places = [(hit.uri, hit.member), *((place.uri, place.member) for place in hit.also)]
-        found += [name for name in (sets.address(*place) for place in places) if not _hides(question, name, hit)]
+        found += [name for name in (sets.address(*place) for place in places) if not _hidden(question, name, hit)]
     return list(dict.fromkeys(found))
 
 
-def _hides(question: Question, document: str, hit: hybrid.Hit) -> bool:
+def hides(question: Question, document: str, start: int, end: int) -> bool:
+    """Whether the question was made from this part of the document, so that finding it proves nothing."""
     hidden = question.hidden
-    if hidden is None or document != hidden.document:
-        return False
-    own = document == sets.address(hit.uri, hit.member)
-    return not own or (hit.char_start < hidden.end and hidden.start < hit.char_end)
+    return hidden is not None and document == hidden.document and start < hidden.end and hidden.start < end
+
+
+def _hidden(question: Question, document: str, hit: hybrid.Hit) -> bool:
+    """As `hides`, of a hit's own document; in its other places the same passage may stand anywhere."""
+    if document == sets.address(hit.uri, hit.member):
+        return hides(question, document, hit.char_start, hit.char_end)
+    return question.hidden is not None and document == question.hidden.document
 
 
 def measure(part: Slice, system: System, names: Sequence[str]) -> Result:
@@ -178,7 +184,12 @@ def measure(part: Slice, system: System, names: Sequence[str]) -> Result:
     )
     if part.reason:
         return replace(base, questions=0)
-    run = {question.id: metrics.ranked(system.ranking(question)) for question in part.scored}
+    run: dict[str, dict[str, float]] = {}
+    for question in part.scored:
+        try:
+            run[question.id] = metrics.ranked(system.ranking(question))
+        except FailRun as error:  # such as a reranker's score that is no number
+            return replace(base, questions=0, reason=f"question {question.id!r}: {error}")
     try:
         scores = metrics.score(part.qrels, run, names)
     except ValueError as error:

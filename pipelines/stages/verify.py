@@ -104,7 +104,7 @@ def _ndcg(ctx: Context, space: Space, questions: Sequence[golden.Golden]) -> flo
     for question in questions:
         query = hybrid.Query(question.question, space.collection, tenant=space.tenant, k=30)
         vector = search.embedded(query, read)
-        hits = search.ranked(hybrid.search_beside(ctx.pool, search.wide(query), vector, space), vector, read, query.k)
+        hits = search.ranked(hybrid.search_beside(ctx.pool, search.wide(query), vector, space), vector, read, query)
         scores.append(golden.ndcg([hit.uri for hit in hits], question.paths))
     return round(sum(scores) / len(scores), 4)
 

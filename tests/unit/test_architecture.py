@@ -35,10 +35,23 @@ ALLOWED: dict[str, set[str]] = {
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
     "terminal": {"config", "context", "records", "search", "stages", "store"},
     "cli_context": {"config", "connections", "context", "terminal"},
+    "terminal_search": {"search", "terminal"},
+    "cli_search": {"cli_context", "context", "search", "stages", "terminal", "terminal_search"},
     "cli_spaces": {"cli_context", "context", "records", "stages", "terminal"},
     "cli_evaluate": {"cli_context", "context", "evaluate", "records", "stages", "terminal"},
     "cli": BASE
-    | {"terminal", "cli_context", "cli_spaces", "cli_evaluate", "context", "stages", "embedded", "search", "store"},
+    | {
+        "terminal",
+        "cli_context",
+        "cli_search",
+        "cli_spaces",
+        "cli_evaluate",
+        "context",
+        "stages",
+        "embedded",
+        "search",
+        "store",
+    },
 }
 # DAG files and the plugin at module level; what only a running task may import stands in functions.
 DOORS = {"config", "errors", "records", "ports", "context", "connections"}

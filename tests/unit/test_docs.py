@@ -51,6 +51,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "sql": config.SqlSource,
     "models.<name>.": config.Model,
     "models.<name>.http.": config.HttpServer,
+    "rerankers.<name>.": config.Reranker,
     "collections.<name>.": config.Collection,
     "chunking": config.Chunking,
     "limits": config.Limits,

@@ -42,28 +42,36 @@ WITH words AS (
     UNION
     SELECT word FROM kept
 )
-SELECT lexeme, '''' || replace(replace(lexeme, '\', '\\'), '''', '''''') || '''' AS term
-FROM lexemes
-ORDER BY lexeme;
+SELECT lexeme FROM lexemes ORDER BY lexeme;
 
--- name: frequencies
--- In how many texts each term is, counted up to a limit beyond which it is simply common; and of how many.
-WITH fresh AS MATERIALIZED (  -- of texts that no fold has analysed yet
+-- name: statistics
+-- In how many texts each term is, and of how many texts with how many words: as the last fold left it, with what the search
+-- itself analyses. Terms that no text has are left out, unless a fold was cut short before it counted.
+WITH fresh AS MATERIALIZED (
     SELECT to_tsvector(text_config(t.lang), t.body) AS tsv
-    FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p
-    JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = p.text_sha
+    FROM (SELECT DISTINCT text_sha FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p) AS d
+    JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = d.text_sha
+), whole AS (
+    SELECT coalesce(sum(texts), 0)::bigint AS texts, coalesce(sum(words), 0)::bigint AS words
+    FROM (
+        SELECT texts, words FROM lexicon WHERE tenant = %(tenant)s
+        UNION ALL
+        SELECT 1, (SELECT coalesce(sum(cardinality(u.positions)), 0) FROM unnest(tsv) AS u) FROM fresh
+    ) AS parts
+), asked AS (
+    SELECT lexeme, term_query(lexeme) AS term FROM unnest(%(lexemes)s::text[]) AS lexeme
+), counted AS (
+    SELECT a.lexeme, a.term, greatest(0, coalesce(k.texts, 0)) + (SELECT count(*) FROM fresh f WHERE f.tsv @@ a.term) AS texts
+    FROM asked a LEFT JOIN term k ON k.tenant = %(tenant)s AND k.lexeme = a.lexeme
 )
-SELECT w.lexeme, w.term,
-       (SELECT count(*)
-        FROM (SELECT FROM lexical l WHERE l.tenant = %(tenant)s AND l.tsv @@ w.term::tsquery LIMIT %(common)s) AS f)
-       + (SELECT count(*) FROM fresh WHERE tsv @@ w.term::tsquery) AS texts,
-       (SELECT count(*) FROM (SELECT FROM text t WHERE t.tenant = %(tenant)s LIMIT %(many)s) AS n) AS total
-FROM unnest(%(lexemes)s::text[], %(terms)s::text[]) AS w (lexeme, term)
-ORDER BY w.lexeme;
+SELECT c.term::text, c.texts, w.texts, w.words
+FROM counted c, whole w
+WHERE c.texts > 0 OR EXISTS (SELECT FROM lexical_change WHERE tenant = %(tenant)s)
+ORDER BY c.lexeme;
 
--- name: search
--- Every mode in one statement, so that tenant, space and filters are written once and each document is seen in one version.
--- A leg that the mode leaves out, and a filter that is null, fold away when the statement is planned.
+-- name: corpus
+-- What a reader may be given, and how much of it there is; begins every statement below. A filter that is null folds away when
+-- the statement is planned.
 WITH served AS NOT MATERIALIZED (
     SELECT d.*
     FROM document d
@@ -79,6 +87,7 @@ WITH served AS NOT MATERIALIZED (
       AND (%(until)s::timestamptz IS NULL OR d.source_modified < %(until)s::timestamptz)
       AND (%(media_types)s::text[] IS NULL OR d.media_type = ANY (%(media_types)s::text[]))
       AND (%(metadata)s::jsonb IS NULL OR d.metadata @> %(metadata)s::jsonb)
+      AND {visible}
 ), eligible AS NOT MATERIALIZED (
     SELECT c.text_sha, c.doc_id, c.ordinal, c.heading_path, c.char_start, c.char_end,
            coalesce(nullif(c.lang, ''), d.lang) AS lang,
@@ -89,11 +98,62 @@ WITH served AS NOT MATERIALIZED (
 ), reach AS MATERIALIZED (  -- stops counting once the answer is "many"
     SELECT coalesce(sum(chunk_count), 0) AS chunks
     FROM (SELECT chunk_count FROM served LIMIT %(exact_chunks)s + 1) AS counted
-), near AS MATERIALIZED (
+)
+
+-- name: relevance
+-- BM25 of the text t over all terms. ts_rank of one term, without regard to length, is the sum of 1 / i^2 for i = 1 … tf over
+-- that for i = 1 … infinity: tf is read back from it, without unfolding the vector.
+(
+    SELECT sum(w.idf * (1 + %(k1)s::float8) * f.tf
+               / (f.tf + %(k1)s::float8 * (1 - %(b)s::float8 + %(b)s::float8 * t.words / %(mean)s::float8)))
+    FROM unnest(%(terms)s::text[]::tsquery[], %(idf)s::float8[]) AS w (term, idf),
+         LATERAL (SELECT ts_rank('{1,1,1,1}', t.tsv, w.term)::float8 AS rank) AS r,
+         LATERAL (SELECT round(6 / (pi() * pi() * (1 - r.rank)) - 0.5) AS tf) AS f
+)
+
+-- name: weigh
+-- The best of the texts that match `match`. They are looked up in the corpus one after the other, until there are enough.
+{corpus}, pending AS MATERIALIZED (  -- texts that no fold has analysed yet
+    SELECT DISTINCT p.text_sha FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p
+), few AS MATERIALIZED (
+    SELECT DISTINCT e.text_sha FROM eligible e WHERE %(filtered)s AND (SELECT chunks FROM reach) <= %(exact_chunks)s
+), worded AS (
+    SELECT l.text_sha, l.tsv, l.words FROM lexical l
+    WHERE l.tenant = %(tenant)s AND l.tsv @@ %(match)s::tsquery
+      AND (NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s)
+      AND (%(among)b::bytea[] IS NULL OR l.text_sha = ANY (%(among)b::bytea[]))
+      AND NOT EXISTS (SELECT FROM pending p WHERE p.text_sha = l.text_sha)
+    UNION ALL
+    SELECT l.text_sha, l.tsv, l.words FROM few f JOIN lexical l ON l.tenant = %(tenant)s AND l.text_sha = f.text_sha
+    WHERE l.tsv @@ %(match)s::tsquery
+      AND (%(among)b::bytea[] IS NULL OR l.text_sha = ANY (%(among)b::bytea[]))
+      AND NOT EXISTS (SELECT FROM pending p WHERE p.text_sha = l.text_sha)
+    UNION ALL
+    SELECT a.text_sha, a.tsv, (SELECT sum(cardinality(u.positions)) FROM unnest(a.tsv) AS u)
+    FROM (
+        SELECT t.text_sha, to_tsvector(text_config(t.lang), t.body) AS tsv
+        FROM pending p JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = p.text_sha
+        WHERE %(among)b::bytea[] IS NULL OR t.text_sha = ANY (%(among)b::bytea[])
+    ) AS a
+    WHERE a.tsv @@ %(match)s::tsquery
+), weighed AS MATERIALIZED (
+    SELECT t.text_sha, {relevance} AS relevance
+    FROM worded t
+), ordered AS MATERIALIZED (
+    SELECT text_sha, relevance FROM weighed ORDER BY relevance DESC, text_sha
+)
+SELECT o.text_sha, o.relevance
+FROM ordered o
+WHERE EXISTS (SELECT FROM eligible e WHERE e.text_sha = o.text_sha)
+ORDER BY o.relevance DESC, o.text_sha
+LIMIT %(candidates)s;
+
+-- name: nearest
+-- The best by vector, with their cosine.
+{corpus}, near AS MATERIALIZED (
     SELECT v.text_sha, v.embedding <#> %(vector)s::{type} AS distance
     FROM {table} v
-    WHERE %(dense)s
-      AND (NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s)
+    WHERE (NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s)
       AND v.tenant = %(tenant)s
       AND EXISTS (SELECT FROM eligible e WHERE e.text_sha = v.text_sha)
     ORDER BY v.embedding <#> %(vector)s::{type}
@@ -102,60 +162,29 @@ WITH served AS NOT MATERIALIZED (
     SELECT v.text_sha, v.embedding <#> %(vector)s::{type} AS distance
     FROM (SELECT DISTINCT text_sha FROM eligible) AS e
     JOIN {table} v ON v.tenant = %(tenant)s AND v.text_sha = e.text_sha
-    WHERE %(dense)s
-      AND (SELECT count(*) FROM near) < %(candidates)s
+    WHERE (SELECT count(*) FROM near) < %(candidates)s
     ORDER BY (v.embedding <#> %(vector)s::{type}) + 0, v.text_sha
     LIMIT %(candidates)s
-), dense AS (
-    SELECT text_sha, row_number() OVER (ORDER BY distance, text_sha) AS rank
-    FROM (SELECT * FROM near UNION SELECT * FROM exact) AS found
-    ORDER BY rank
-    LIMIT %(candidates)s
-), pending AS MATERIALIZED (  -- texts that no fold has analysed yet
-    SELECT DISTINCT p.text_sha FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p
-    WHERE %(lexical)s
-), worded AS NOT MATERIALIZED (
-    SELECT l.text_sha, l.tsv FROM lexical l
-    WHERE l.tenant = %(tenant)s AND l.tsv @@ %(terms)s::tsquery AND NOT EXISTS (SELECT FROM pending p WHERE p.text_sha = l.text_sha)
-    UNION ALL
-    SELECT t.text_sha, to_tsvector(text_config(t.lang), t.body)
-    FROM pending p JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = p.text_sha
-), matching AS MATERIALIZED (  -- a first look at every match, with what Postgres ranks by itself
-    SELECT t.text_sha, t.tsv, ts_rank(t.tsv, %(terms)s::tsquery, 1) AS relevance
-    FROM worded t
-    WHERE %(lexical)s
-      AND t.tsv @@ %(terms)s::tsquery
-      AND EXISTS (SELECT FROM eligible e WHERE e.text_sha = t.text_sha)
-    ORDER BY relevance DESC, t.text_sha
-    LIMIT %(scored)s
-), weighed AS (  -- BM25 of the promising ones: rare words count more than common ones, which ts_rank cannot know
-    SELECT m.text_sha, sum(w.idf * u.tf * 2.2 / (u.tf + 1.2 * (0.25 + 0.75 * m.size / m.mean))) AS relevance,
-           sum(w.idf) / %(idf_total)s::float8 AS share
-    FROM (SELECT text_sha, tsv, length(tsv)::float8 AS size, avg(length(tsv)) OVER ()::float8 AS mean FROM matching) AS m
-    CROSS JOIN LATERAL (SELECT lexeme, cardinality(positions)::float8 AS tf FROM unnest(m.tsv)) AS u
-    JOIN unnest(%(lexemes)s::text[], %(idf)s::float8[]) AS w (lexeme, idf) ON w.lexeme = u.lexeme
-    GROUP BY m.text_sha
-), lexical AS (
-    SELECT text_sha, share, row_number() OVER (ORDER BY relevance DESC, text_sha) AS rank
-    FROM weighed
-    ORDER BY rank
-    LIMIT %(candidates)s
-), fused AS (
-    SELECT text_sha, d.rank AS dense_rank, l.rank AS text_rank,
-           coalesce(%(dense_weight)s::float8 / (%(rrf_k)s + d.rank), 0)
-           + coalesce(%(text_weight)s::float8 * l.share / (%(rrf_k)s + l.rank), 0) AS score
-    FROM dense d FULL JOIN lexical l USING (text_sha)
-    ORDER BY score DESC, text_sha
-    LIMIT %(rows)s
 )
+SELECT text_sha, -distance AS similarity
+FROM (SELECT * FROM near UNION SELECT * FROM exact) AS best
+ORDER BY distance, text_sha
+LIMIT %(candidates)s;
+
+-- name: similarities
+SELECT v.text_sha, -(v.embedding <#> %(vector)s::{type}) AS similarity
+FROM {table} v
+WHERE v.tenant = %(tenant)s AND v.text_sha = ANY (%(among)b::bytea[]);
+
+-- name: passages
+-- What there is to say of the chosen texts, in their order; one row for each document, as far as PLACES go.
+{corpus}
 SELECT f.text_sha, p.doc_id, p.ordinal, p.source, p.uri, p.member, p.title, p.heading_path, p.char_start, p.char_end,
        right(t.body, p.char_end - p.char_start) AS passage,  -- the body ends with it, after any heading prefix
        p.lang, p.media_type, p.loaded_version AS source_version, p.source_modified AS modified, p.metadata,
-       f.score, f.dense_rank, f.text_rank, -(v.embedding <#> %(vector)s::{type}) AS similarity,
        left(head.body, 1000) ~* %(superseded)s AS superseded
-FROM fused f
+FROM unnest(%(chosen)s::bytea[]) WITH ORDINALITY AS f (text_sha, place)
 JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = f.text_sha
-LEFT JOIN {table} v ON v.tenant = %(tenant)s AND v.text_sha = f.text_sha
 CROSS JOIN LATERAL (
     SELECT e.*
     FROM eligible e
@@ -165,4 +194,4 @@ CROSS JOIN LATERAL (
 ) AS p
 LEFT JOIN chunk c0 ON c0.tenant = %(tenant)s AND c0.chunk_set = %(chunk_set)s AND c0.doc_id = p.doc_id AND c0.ordinal = 0
 LEFT JOIN text head ON head.tenant = c0.tenant AND head.text_sha = c0.text_sha
-ORDER BY f.score DESC, f.text_sha, p.source_modified DESC NULLS LAST, p.source, p.uri, p.member, p.ordinal;
+ORDER BY f.place, p.source_modified DESC NULLS LAST, p.source, p.uri, p.member, p.ordinal;

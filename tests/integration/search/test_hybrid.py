@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import FixConfiguration
+from pipelines.search.explain import Watch, explanation
 from pipelines.search.hybrid import search
 from pipelines.search.query import Filters, Mode, Query
 from pipelines.store import lexicon
@@ -213,3 +214,27 @@ def test_a_superseded_document_says_so(corpus: Corpus, pool: Pool) -> None:
         corpus.add(space, Doc(uri, [opening, f"{uri}: a pilot is paid by the hour"], unit(rng, 2, DIM)))
     hits = search(pool, Query("how is a pilot paid", "k", mode="text"), None)
     assert {hit.uri: hit.superseded for hit in hits} == {"old": True, "new": False}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_explanation_adds_up_to_the_scores_folded_or_not(corpus: Corpus, pool: Pool, mode: Mode) -> None:
+    rng = np.random.default_rng(16)
+    space = corpus.space()
+    for n in range(12):
+        text = f"lock {n} opens, and the lock's keeper opens lock o'clock" if n % 2 else f"berth {n} opens"
+        corpus.add(space, Doc(f"u{n}", [text], unit(rng, 1, DIM), heading="Lock" if n == 3 else ""))
+    query = Query("which lock opens o'clock?", "k", mode=mode, filters=Filters(sources=("s",)))
+    vector = unit(rng, 1, DIM)[0]
+    for pending in (12, 0):
+        watch = Watch(wanted=True)
+        hits = search(pool, query, vector, watch=watch)
+        assert hits == search(pool, query, vector)
+        why = explanation(query, hits, watch, "none")
+        assert (why.pending_texts, why.filtering) == (pending, "exact: all 12 passages that the filters keep were compared")
+        assert why.found_by_words is None if mode == "dense" else why.found_by_words
+        for hit in why.hits:
+            assert hit.from_vector + hit.from_words == pytest.approx(hit.score)
+            assert sum(use.adds for use in hit.terms) == pytest.approx(hit.relevance)
+        assert {"dense"} & {mode} or max(len(hit.terms) for hit in why.hits) >= 3
+        assert set(why.seconds) >= {"passages"}
+        lexicon.fold(pool)

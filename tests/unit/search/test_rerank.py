@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipelines.embed.cross_words import SharedWords
 from pipelines.embed.hashing import Hashing, WordTokenizer
 from pipelines.search import rerank
 from pipelines.search.lengths import fitting
@@ -73,7 +74,7 @@ def test_a_sentence_beyond_the_limit_is_cut_and_not_refused() -> None:
 
 @pytest.mark.parametrize("hits", [[], [hit("a", "")]])
 def test_nothing_to_order(hits: list[Hit]) -> None:
-    assert order("rope", hits) == [replace(each, sentences=()) for each in hits]
+    assert [replace(each, reranked=None) for each in order("rope", hits)] == [replace(each, sentences=()) for each in hits]
 
 
 @pytest.mark.parametrize("text", ["a " * 300, "word" * 3, "x, " * 200, "", "Ä" * 5000 + " b" * 300])
@@ -85,3 +86,11 @@ def test_fitting(text: str) -> None:
     assert tokenizer.count([text])[0] > 16 or cut == text
     assert cut == text or tokenizer.count([cut])[0] >= 8
     assert "sentences" not in hit("a", text).as_dict()
+
+
+def test_a_cross_encoder_orders_the_leading_passages_and_leaves_the_rest() -> None:
+    hits = [hit(str(place), "Trees grow.") for place in range(rerank.PASSAGES)]
+    hits[7] = hit("rope", "The tow rope is replaced every two years.")
+    hits.append(hit("late", "When is the tow rope replaced?"))
+    found = [entry.uri for entry in rerank.by_pairs(hits, "when is the tow rope replaced", SharedWords())]
+    assert found == ["rope", *(str(place) for place in range(rerank.PASSAGES) if place != 7), "late"]

@@ -39,6 +39,9 @@ class FakeContext:
     def tokenizer(self, name: str) -> WordTokenizer:
         return WordTokenizer()
 
+    def reranker(self, collection: str) -> None:
+        return None
+
     def embedder(self, name: str) -> FakeContext:
         return self
 
@@ -52,7 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Query]:
     """The queries that reach the database."""
     queries: list[Query] = []
 
-    def retrieve(pool: Any, query: Query, vector: Any, space: Any = None) -> list[Hit]:
+    def retrieve(pool: Any, query: Query, vector: Any, space: Any = None, watch: Any = None) -> list[Hit]:
         queries.append(query)
         return [hit(f"u{n}", f"rope {n} is new.") for n in range(query.k)]
 

@@ -66,9 +66,8 @@ def test_more_questions_than_configured_are_drawn_always_the_same_ones() -> None
 
 
 def hit(uri: str, start: int, also: tuple[Place, ...] = ()) -> Hit:
-    return Hit(
-        b"", 0, "s", uri, "", "", (), start, start + 10, "x", "en", "", "1", None, {}, False, 1.0, None, None, None, also
-    )  # fmt: skip
+    found = Hit(b"", 0, "s", uri, "", "", (), start, start + 10, "x", "en", "", "1", None, {}, False, 1.0, None, None, None)
+    return replace(found, also=also)
 
 
 def test_documents_stand_where_their_best_passage_does_and_the_hidden_one_does_not_count() -> None:
@@ -96,6 +95,14 @@ def test_a_value_that_is_no_number_is_cannot_tell(monkeypatch: pytest.MonkeyPatc
     result = scoring.measure(part(question("1", "a")), ranking({"1": ["a"]}), ["nDCG@10"])
     assert (result.questions, result.measures) == (0, {})
     assert "not a finite number" in result.reason
+
+
+def test_a_search_that_breaks_on_a_score_is_cannot_tell() -> None:
+    def broken(asked: Question) -> list[str]:
+        raise FailRun("reranker tiny: 30 of 30 scores are not finite numbers")
+
+    result = scoring.measure(part(question("1", "a")), scoring.System("served", 1, broken), ["nDCG@10"])
+    assert (result.questions, result.reason) == (0, "question '1': reranker tiny: 30 of 30 scores are not finite numbers")
 
 
 def scored(values: list[float]) -> Result:
@@ -170,3 +177,6 @@ def test_the_file_of_present_questions_is_read_or_named(tmp_path: Path) -> None:
         representation.present_questions(settings)
     (tmp_path / "asked.txt").write_text("how  fast\n\nhow fast\nwhy\n")
     assert representation.present_questions(settings) == ["how fast", "why"]
+    (tmp_path / "asked.txt").write_text("how fast\n" + "x" * 2**20)
+    with pytest.raises(FixConfiguration, match=r"asked\.txt:2: the question has 1,048,576 characters, search takes 4,000"):
+        representation.present_questions(settings)

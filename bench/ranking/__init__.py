@@ -1,0 +1,1 @@
+"""The parts of the bench `retrieval`: judged questions, filters, and words at a million chunks."""
