@@ -25,7 +25,7 @@ class _Moment(click.ParamType["int | datetime"]):
         """A run's number, or a time with its zone."""
         if not isinstance(value, str):
             return value
-        if value.isdigit():
+        if value.isascii() and value.isdigit() and len(value) < LONGEST_RUN:
             return int(value)
         try:
             moment = datetime.fromisoformat(value)
@@ -36,6 +36,7 @@ class _Moment(click.ParamType["int | datetime"]):
         return moment
 
 
+LONGEST_RUN = 19  # digits; a run's number is a bigint
 DAY = click.DateTime(["%Y-%m-%d"])
 as_of_option = click.option("--as-of", type=_Moment(), help="What was served at the end of this run, or at this time.")
 

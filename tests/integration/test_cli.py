@@ -138,6 +138,57 @@ def test_the_audit_exits_with_one_on_findings(project: Path, millrace: Millrace,
     assert {finding["uri"].rsplit("/", 1)[1] for finding in found.json} == {"00.md", "01.md"}
 
 
+def test_readers_see_what_their_groups_may_and_what_was_served_then(project: Path, millrace: Millrace) -> None:
+    fill(project, 3)
+    secret = project / "docs/pay.md"
+    secret.write_text("---\naccess: [hr, board]\n---\n# Pay\n\nSalary band seven of the lock keepers is 4100 crowns.\n")
+    first = millrace("sync", "docs", "--json").json["run_id"]
+    question = "salary band seven of the lock keepers"
+
+    def seen(*arguments: str) -> bool:
+        return "4100" in millrace(*arguments, "--json").out
+
+    for command in ("search", "ask", "context"):
+        assert seen(command, question)
+        assert seen(command, question, "--principal", "crew", "--principal", "hr")
+        assert not seen(command, question, "--principal", "crew")
+    secret.unlink()
+    second = millrace("sync", "docs", "--json").json["run_id"]
+    secret.write_text("---\naccess: hr\n---\n# Pay\n\nSalary band seven of the lock keepers is 4900 crowns.\n")
+    millrace("sync", "docs")
+    assert not seen("search", question)
+    assert seen("search", question, "--as-of", str(first))
+    assert seen("context", question, "--as-of", str(first), "--principal", "hr")
+    assert not seen("search", question, "--as-of", str(first), "--principal", "crew")
+    assert not seen("search", question, "--as-of", str(second))
+
+
+def test_a_source_that_is_listed_shows_nothing_without_a_list(project: Path, millrace: Millrace) -> None:
+    fill(project, 2)
+    millrace("sync", "docs")
+    assert millrace("search", "lock 1", "--principal", "crew", "--json").json
+    config = project / "include/config/sources.yaml"
+    sources = yaml.safe_load(config.read_text())
+    sources["sources"]["docs"]["access"] = "listed"
+    config.write_text(yaml.safe_dump(sources))
+    assert millrace("search", "lock 1", "--principal", "crew", "--json").json == []
+    assert millrace("search", "lock 1", "--json").json
+
+
+def test_search_explains_itself_and_context_is_a_prompt(project: Path, millrace: Millrace) -> None:
+    fill(project, 4)
+    millrace("sync", "docs")
+    said = millrace("search", "lock number 3", "--explain")
+    assert (said.code, "times: " in said.out, "not analysed yet: 0 texts" in said.out) == (0, True, True)
+    found = millrace("search", "lock number 3", "--explain", "--json").json
+    best = found["explanation"]["hits"][0]
+    assert best["score"] == pytest.approx(best["from_vector"] + best["from_words"])
+    assert best["relevance"] == pytest.approx(sum(term["adds"] for term in best["terms"]))
+    prompt = millrace("context", "when does lock number 3 open", "--prompt").out
+    assert "Lock number 3 opens at 3 o'clock." in prompt
+    assert prompt.rstrip().endswith("Question: when does lock number 3 open")
+
+
 MISTAKES = [
     (("sync", "dogs"), 2, "did you mean 'docs'"),
     (("sync",), 2, "SOURCE"),
@@ -149,13 +200,19 @@ MISTAKES = [
     (("search", "x", "-k", "0"), 2, "k"),
     (("search", ""), 2, "empty"),
     (("search", "x", "--collection", "nowhere"), 2, "nowhere"),
+    (("search", "x", "--as-of", "\u00b2"), 2, "neither a run's number nor a time"),
+    (("search", "x", "--as-of", "9" * 5000), 2, "neither a run's number nor a time"),
+    (("search", "x", "--as-of", "2026-10-01"), 2, "time zone"),
+    (("search", "x", "--principal", "a,b"), 2, "one group each"),
+    (("search", "x" * 2**20), 2, "1,048,576 characters"),
+    (("context", "x", "--tokens", "0"), 2, "the budget is 0 tokens"),
     (("replay", "docs", "--reason", "bored"), 2, "bored"),
     (("replay",), 2, "SOURCE"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+    ("arguments", "code", "words"), MISTAKES, ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else ""
 )
 def test_a_mistake_is_explained_without_a_traceback(
     project: Path, millrace: Millrace, arguments: tuple[str, ...], code: int, words: str
