@@ -54,11 +54,11 @@ down: ## stop what `make up` and `make demo` started; data stays
 
 test: setup ## run every test: unit, contract, dags, integration, acceptance
 	@if [ -n "$(ARGS)" ]; then exec $(BIN)/python -m pytest tests $(ARGS); fi; \
-	echo "the acceptance tests run meanwhile; their report comes last"; \
-	log=$$(mktemp); $(BIN)/python -m pytest tests/acceptance > "$$log" 2>&1 & acceptance=$$!; \
-	trap 'kill $$acceptance 2>/dev/null || true; rm -f "$$log"' EXIT; \
-	failed=0; $(BIN)/python -m pytest tests --ignore tests/acceptance || failed=1; \
-	wait $$acceptance || failed=1; cat "$$log"; exit $$failed
+	echo "the acceptance and contract tests run meanwhile; their report comes last"; \
+	log=$$(mktemp); $(BIN)/python -m pytest tests/acceptance tests/contract > "$$log" 2>&1 & meanwhile=$$!; \
+	trap 'kill $$meanwhile 2>/dev/null || true; rm -f "$$log"' EXIT; \
+	failed=0; $(BIN)/python -m pytest tests --ignore tests/acceptance --ignore tests/contract || failed=1; \
+	wait $$meanwhile || failed=1; cat "$$log"; exit $$failed
 
 lint: setup ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
