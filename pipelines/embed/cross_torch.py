@@ -15,7 +15,8 @@ import numpy.typing as npt
 from pipelines.embed.batching import batches
 from pipelines.embed.cross_card import CrossCard
 from pipelines.embed.cross_pairs import PairTokenizer, padded, require_finite
-from pipelines.errors import FixConfiguration, Retry
+from pipelines.embed.extra import no_torch
+from pipelines.errors import Retry
 
 BUDGET = 16_384  # tokens of a batch, padding included
 
@@ -67,8 +68,5 @@ class TorchCross:
         try:
             from pipelines.embed.cross_network import CrossNetwork  # noqa: PLC0415 - 3.5 s
         except ModuleNotFoundError as error:
-            raise FixConfiguration(
-                f"include/config/models.yaml: engine torch needs the extra `models` and {error.name} is not installed; "
-                "install requirements-worker-gpu.txt or run the task on a queue whose workers have it"
-            ) from None
+            raise no_torch(error) from None
         return CrossNetwork(self._card).to(self._device)

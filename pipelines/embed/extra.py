@@ -21,6 +21,14 @@ def require(model: Model, queue: str) -> None:
     )
 
 
+def no_torch(error: ModuleNotFoundError) -> FixConfiguration:
+    """What to say where engine torch is configured and a package of it is missing."""
+    return FixConfiguration(
+        f"include/config/models.yaml: engine torch needs the extra `models` and {error.name} is not installed; "
+        "install requirements-worker-gpu.txt or run the task on a queue whose workers have it"
+    )
+
+
 def _installed(package: str) -> bool:
     try:
         return find_spec(package) is not None

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from pipelines.embed.card import ModelCard
 from pipelines.embed.checks import require_fitting
+from pipelines.embed.extra import no_torch
 from pipelines.embed.tokenizer import FileTokenizer, read_tokenizer
-from pipelines.errors import FixConfiguration
 
 if TYPE_CHECKING:
     from pipelines.embed.torch_engine import Engine
@@ -69,8 +69,5 @@ class Torch:
         try:
             from pipelines.embed.torch_engine import Engine  # noqa: PLC0415 - 3.5 s
         except ModuleNotFoundError as error:
-            raise FixConfiguration(
-                f"include/config/models.yaml: engine torch needs the extra `models` and {error.name} is not installed; "
-                "install requirements-worker-gpu.txt or run the task on a queue whose workers have it"
-            ) from None
+            raise no_torch(error) from None
         return Engine(self._card, self.dtype, self._wanted)
