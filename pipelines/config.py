@@ -319,7 +319,7 @@ class Limits(Strict):
     shard_bytes: int = Field(default=4 * 2**20, gt=0)
     shard_documents: int = Field(default=2000, gt=0)
     publish_batch_documents: int = Field(default=500, gt=0)
-    embed_batch_texts: int = Field(default=256, gt=0)
+    embed_batch_texts: int = Field(default=128, gt=0)
 
 
 class Connection(Strict):

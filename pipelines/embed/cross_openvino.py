@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.embed.batching import batches, even_budget
+from pipelines.embed.batching import tapered
 from pipelines.embed.cache import converted_cross
 from pipelines.embed.cross_card import CrossCard
 from pipelines.embed.cross_pairs import PairTokenizer, padded, require_finite
@@ -42,7 +42,7 @@ class OpenVinoCross:
             return scores
         pairs, queue = self._tokenizer.pairs(question, passages), self._queue
         try:
-            for rows in batches(pairs.counts, even_budget(pairs.counts, TOKEN_BUDGET, REQUESTS)):
+            for rows in tapered(pairs.counts, TOKEN_BUDGET, REQUESTS):
                 queue.start_async(padded(pairs, rows, self._card), (scores, rows))
             queue.wait_all()
         except RuntimeError as error:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.embed import int8
-from pipelines.embed.batching import batches, even_budget
+from pipelines.embed.batching import tapered
 from pipelines.embed.cache import converted
 from pipelines.embed.card import ModelCard
 from pipelines.embed.checks import require_fitting
@@ -32,7 +32,7 @@ class OpenVino:
     The tier int8 is judged on first use: FixConfiguration when it does not find what f32 finds.
     """
 
-    at_once = 256
+    at_once = 128
 
     def __init__(self, card: ModelCard, tier: str, cache: Path, threads: int | None = None) -> None:
         if tier == "bf16" and not BF16_FLAGS & cpu_flags():
@@ -60,7 +60,7 @@ class OpenVino:
         require_fitting(counts, self.max_tokens)
         queue = self._judged if self.dtype == "int8" else self._queue
         try:
-            for rows in batches(counts, even_budget(counts, TOKEN_BUDGET, REQUESTS)):
+            for rows in tapered(counts, TOKEN_BUDGET, REQUESTS):
                 queue.start_async(padded([ids[row] for row in rows], self._card.pad_id), (vectors, rows))
             queue.wait_all()
         except RuntimeError as error:
