@@ -1,11 +1,12 @@
 """A BEIR folder, or the sample's golden questions, through the ordinary sync and the ordinary search.
 
-Documents are synced as plain text, title first, and named by number, since identifiers may hold any character.
+Documents are synced as pages with their title, and named by number, since identifiers may hold any character.
 """
 
 from __future__ import annotations
 
 import gzip
+import html
 import json
 import lzma
 import shutil
@@ -49,10 +50,9 @@ def beir(folder: Path) -> Judged:
     documents: dict[str, bytes] = {}
     for row in _rows(folder, "corpus.jsonl"):
         title, text = (str(row.get(key) or "").strip() for key in ("title", "text"))
-        body = text if text.startswith(title) else f"{title}\n\n{text}"
-        if body.strip():
-            names[str(row["_id"])] = f"{len(names):08d}.txt"
-            documents[names[str(row["_id"])]] = body.strip().encode()
+        if title or text:
+            names[str(row["_id"])] = f"{len(names):08d}.html"
+            documents[names[str(row["_id"])]] = _page(title, text.removeprefix(title).strip() or title)
     judged = {
         question: {names[document]: grade for document, grade in found.items() if document in names}
         for question, found in read_qrels(_qrels(folder)).items()
@@ -61,6 +61,12 @@ def beir(folder: Path) -> Judged:
     questions = {name: text for name, text in asked.items() if text.strip() and any(judged.get(name, {}).values())}
     qrels = {name: judged[name] for name in questions}
     return Judged(documents, questions, qrels, len(asked) - len(questions), WHOLE)
+
+
+def _page(title: str, text: str) -> bytes:
+    head = html.escape(title)
+    body = "".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in text.split("\n\n"))
+    return f"<!DOCTYPE html><html><head><title>{head}</title></head><body><h1>{head}</h1>{body}</body></html>".encode()
 
 
 def golden() -> Judged:

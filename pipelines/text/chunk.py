@@ -2,7 +2,8 @@
 
 A chunk never crosses into text under another heading. Sentences, rows, items and records are packed up to the target; a
 single one longer than the limit is split at token boundaries. Tokens are counted on the document, encoded once, and every
-final text is counted again by the tokenizer itself.
+final text is counted again by the tokenizer itself. The last two passages under a heading are of like size: a
+runt says little for itself and is found badly.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pipelines.config import Chunking
     from pipelines.ports import Tokenizer
 
-_TAIL = 0.25  # a rest smaller than this share of the target joins the passage before it, where it fits
+_TAIL = 0.25  # a rest that exceeds the target by this share or less stays one passage, where it fits
 _COUNT_AT_ONCE = 512
 
 Span = tuple[int, int]
@@ -151,22 +152,34 @@ def _all_text(document: Document) -> Iterator[Section]:
 
 
 def _cuts(sizes: Sequence[int], room: int, target: int, overlap: int) -> Iterator[Span]:
-    """(first, last) unit ranges: close past the target or before the limit; a small rest joins the last passage."""
+    """(first, last) unit ranges, each as near to its aim as its units and the limit let it be."""
     rest = sum(sizes)
-    first = 0
-    while first < len(sizes):
-        last, total = first, 0
-        while last < len(sizes) and (last == first or total + sizes[last] <= room):
-            if total >= target and not (rest - total <= target * _TAIL and rest <= room):
-                break
-            total += sizes[last]
-            last += 1
+    first, fresh = 0, 0  # `fresh`: the first unit that no passage has yet
+    while fresh < len(sizes):
+        last = _end(sizes, first, fresh, room, _aim(rest, room, target))
         yield first, last
-        if last >= len(sizes):
-            return
-        back = _overlap(sizes, first, last, room, target, overlap)
+        back = _overlap(sizes, first, last, room, target, overlap) if last < len(sizes) else 0
         rest -= sum(sizes[first : last - back])
-        first = last - back
+        first, fresh = last - back, last
+
+
+def _end(sizes: Sequence[int], first: int, fresh: int, room: int, aim: int) -> int:
+    """Where a passage that begins at `first` and holds at least unit `fresh` comes nearest to its aim, within the limit."""
+    last, total = first, 0
+    while last < len(sizes) and (last <= fresh or (total + sizes[last] // 2 <= aim and total + sizes[last] <= room)):
+        total += sizes[last]
+        last += 1
+    return last
+
+
+def _aim(rest: int, room: int, target: int) -> int:
+    """Tokens for the next passage when so many are left: all of a small rest, half of what makes two, or the target.
+
+    Only the last two share alike, so that an edit moves no cut long before it.
+    """
+    if rest <= min(room, (1 + _TAIL) * target):
+        return rest
+    return rest // 2 if rest <= 2 * target else target
 
 
 def _overlap(sizes: Sequence[int], first: int, last: int, room: int, target: int, wanted: int) -> int:

@@ -20,8 +20,8 @@ from pipelines.text.clean import clean, clean_line
 from pipelines.text.language import language
 from pipelines.text.language import load as load_languages
 
-# Part of the pipeline fingerprint: raise it when the same bytes give other text, titles, sections or languages.
-PARSER_VERSION: str = "1"
+# Part of the pipeline fingerprint: raise it when the same bytes give other text, titles, sections, languages or passages.
+PARSER_VERSION: str = "2"
 MAX_MEMBER_DEPTH = 2
 _MAX_DETAIL = 300
 

@@ -120,7 +120,15 @@ def test_sentences_are_packed_up_to_the_target_and_never_torn():
     made = _make(_document(((), _sentences(12, 8), "prose")))
     assert len(made) > 3
     assert all(chunk.text.startswith("Sentence") and chunk.text.endswith("end.") for chunk in made)
-    assert all(20 <= chunk.tokens <= 60 for chunk in made)
+    assert all(10 <= chunk.tokens <= 60 for chunk in made)
+
+
+def test_the_last_two_share_alike_and_no_cut_before_them_moves_when_text_is_appended():
+    short, long = (_make(_document(((), _sentences(count, 4), "prose"))) for count in (40, 41))
+    for made in (short, long):
+        assert abs(made[-1].tokens - made[-2].tokens) <= 6
+        assert max(chunk.tokens for chunk in made) <= 27
+    assert [chunk.text for chunk in short[:-2]] == [chunk.text for chunk in long[: len(short) - 2]]
 
 
 def test_a_chunk_never_holds_text_of_two_headings():
