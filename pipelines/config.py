@@ -287,6 +287,16 @@ class Evaluation(Strict):
     judge: ChatServer | None = Field(default=None, description="judges answers beside the checks without a model")
 
 
+class Drift(Strict):
+    """What a look for drift compares, and how often it may be wrong."""
+
+    unit: Literal["document", "source"] = Field(default="document", description="what comes together, so counts once")
+    window_days: int = Field(default=1, ge=1, le=366, description="new passages of so many days are one window")
+    reference_days: int = Field(default=28, ge=1, description="compared with what was served so many days before it")
+    run_length_days: int = Field(default=180, ge=1, le=3650, description="one false alarm in so many days is accepted")
+    history: int = Field(default=60, ge=20, description="earlier windows, at most, that say which effect is usual")
+
+
 class Collection(Strict):
     model: str
     golden: str | None = Field(default=None, description="JSON lines of questions that a new space is judged by")
@@ -350,6 +360,7 @@ class Settings(Strict):
     prices: Prices = Prices()
     placement: Placement = Placement()
     evaluation: Evaluation = Evaluation()
+    drift: Drift = Drift()
     rerankers: dict[str, Reranker] = Field(default_factory=dict)
 
     def source(self, name: str) -> SourceConfig:
@@ -401,6 +412,7 @@ def load(root: Path | None = None) -> Settings:
         prices=_read(folder / "prices.yaml", Prices),
         placement=_read(folder / "placement.yaml", Placement),
         evaluation=_read(folder / "evaluation.yaml", Evaluation),
+        drift=_read(folder / "drift.yaml", Drift),
     )
     for name, source in settings.sources.items():
         if source.collection not in settings.collections:

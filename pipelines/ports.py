@@ -58,6 +58,10 @@ class Tokenizer(Protocol):
         """Tokens per text, special tokens and the longer prompt included, untruncated."""
         ...
 
+    def unknown(self, texts: Sequence[str]) -> list[int] | None:
+        """Tokens per text that stand for what the vocabulary lacks; None for a vocabulary that lacks nothing."""
+        ...
+
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """(start, end) code point offsets of each token of `text`, without special tokens, untruncated."""
         ...

@@ -34,6 +34,9 @@ class WordTokenizer:
         """Tokens per text."""
         return [len(TOKEN.findall(text)) for text in texts]
 
+    def unknown(self, texts: Sequence[str]) -> None:
+        """Every word is known."""
+
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """(start, end) code point offsets of each token."""
         return [match.span() for match in TOKEN.finditer(text)]

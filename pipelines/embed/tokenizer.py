@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,23 @@ class FileTokenizer:
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens per text, special tokens and prompt included, untruncated."""
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast([self._prompt + text for text in texts])]
+
+    def unknown(self, texts: Sequence[str]) -> list[int] | None:
+        """Tokens per text that stand for what the vocabulary lacks; None where it lacks nothing, such as one of bytes."""
+        if self._unknown is None:
+            return None
+        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids.count(self._unknown) for encoding in encodings]
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """Its id. Unigram models name the id, the others the token."""
+        model = json.loads(self._tokenizer.to_str())["model"]
+        if "unk_id" in model:
+            number: int | None = model["unk_id"]
+            return number
+        token = model.get("unk_token")
+        return None if token is None else self._tokenizer.token_to_id(token)
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """(start, end) code point offsets of each token, without special tokens, untruncated."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.embed.canary import LEAST_COSINE, SHAS, TEXTS, Drift, drift
+from pipelines.embed.canary import LEAST_COSINE, NOISE, SAME, SHAS, Drift, drift, texts
 from pipelines.errors import FailRun
 from pipelines.store import canary as stored
 
@@ -22,16 +22,22 @@ def check(pool: Pool, embedder: Embedder) -> Drift | None:
     """
     if embedder.dtype == "hash":  # computes the same everywhere by definition
         return None
-    now = embedder.embed(TEXTS)
-    first = stored.known(pool, embedder.fingerprint, SHAS, embedder.dim)
+    asked = texts(embedder.max_tokens)
+    shas = SHAS[: len(asked)]
+    now = embedder.embed(asked)
+    first = stored.known(pool, embedder.fingerprint, shas, embedder.dim)
     if first is None and np.isfinite(now).all():
-        stored.remember(pool, embedder.fingerprint, SHAS, now)
-        first = stored.known(pool, embedder.fingerprint, SHAS, embedder.dim)  # another task may have been first
+        stored.remember(pool, embedder.fingerprint, shas, now)
+        first = stored.known(pool, embedder.fingerprint, shas, embedder.dim)  # another task may have been first
     found = drift(now, now if first is None else first)
-    if not found.harmless:
+    if found.same:
+        return found
+    alone = drift(np.concatenate([embedder.embed([text]) for text in asked]), now)
+    if not found.within(alone):
         raise FailRun(
             f"the embedder {embedder.model} ({embedder.dtype}) has changed: the canary texts' least cosine to their first "
-            f"vectors is {found.cosine:.6f}, the limit {LEAST_COSINE}; no vector was kept: go back to the device, library "
-            "or server that made them, or move the collection to another models.yaml entry with `millrace reembed`"
+            f"vectors is {found.cosine:.6f}, the limit {LEAST_COSINE}, their largest distance {found.distance:.2g}, the "
+            f"limit {max(SAME, NOISE * alone.distance):.2g}; no vector was kept: go back to the device, library or server "
+            "that made them, or move the collection to another models.yaml entry with `millrace reembed`"
         )
     return found

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.embed import extra, tolerant
-from pipelines.embed.canary import TEXTS
 from pipelines.portions import Portions
 from pipelines.ports import Metered
 from pipelines.records import Reason, ShardRef, Summary
@@ -105,7 +104,7 @@ def check_canaries(ctx: Context, embedder: Embedder, step: Step) -> None:
     """Raise FailRun when the embedder no longer gives the vectors that it gave first."""
     found = canary.check(ctx.pool, embedder)
     if found is not None:
-        step.counts |= {"canaries": len(TEXTS), "canaries_exact": found.exact}
+        step.counts |= {"canaries": found.texts, "canaries_exact": found.exact}
 
 
 def embed_batch(

@@ -39,6 +39,22 @@ def announce_space(outlet_events: Any, collection: str, number: int, state: str)
     outlet_events[space_changes()].add(space(collection), extra=extra)
 
 
+def drift(kind: str, collection: str) -> Asset:
+    """A drift of one kind, `corpus` or `pipeline`, found in a collection."""
+    return Asset(name=f"{kind}_drift_{collection}", uri=f"millrace://drift/{kind}/{collection}")
+
+
+def drift_alarms() -> AssetAlias:
+    """The outlet of the task that looks for drift, which finds it or not when it runs."""
+    return AssetAlias(name="drift_alarms")
+
+
+def announce_drift(outlet_events: Any, kind: str, collection: str, sentence: str) -> None:
+    """Emit one event on a kind of drift; it carries {"collection", "kind", "sentence"}."""
+    extra = {"collection": collection, "kind": kind, "sentence": sentence}
+    outlet_events[drift_alarms()].add(drift(kind, collection), extra=extra)
+
+
 def announce(outlet_events: Any, accounting: Accounting) -> bool:
     """Emit one event on the source's corpus when readers see another corpus than before; returns whether it did.
 

@@ -107,10 +107,10 @@ More: `docs/runbook.md`, section *maintain*; from a shell `millrace maintain`.
 EVALUATE = """\
 ### Evaluation
 
-After syncs that changed the corpus, after space builds, and weekly: scores what each collection serves on every slice of its
-benchmarks, compares question by question with the last evaluation of the same version, judges spaces that wait to serve,
-checks answers, and says which share of the corpus the benchmark no longer represents. Changes nothing that is served.
-**Report** on the task's *Details* tab opens the page. Running it again measures again.
+After syncs that changed the corpus, after space builds, after corpus drift, and weekly: scores what each collection serves
+on every slice of its benchmarks, compares question by question with the last evaluation of the same version, judges spaces
+that wait to serve, checks answers, and says which share of the corpus the benchmark no longer represents. Changes nothing
+that is served. **Report** on the task's *Details* tab opens the page. Running it again measures again.
 
 #### Params
 
@@ -130,6 +130,36 @@ worse: see what changed (`millrace status`, `millrace spaces`), roll back if it 
 
 A pink (skipped) `evaluate` says that the collection has no benchmark: nothing is known, good or bad. More:
 `docs/runbook.md`, section *evaluate*, and `docs/evaluation.md`; from a shell `millrace evaluate`.
+"""
+
+DRIFT = """\
+### Drift
+
+Daily: compares what came into each collection on one day with what was served in the days before, document by document, and
+asks the embedder whether it still gives known texts the vectors it gave first. **Report** on the task's *Details* tab opens
+the page: what changed, which source and day it comes from, words and examples. Changes nothing that is served. A second run
+replaces the day's report. History: `airflow backfill create --dag-id drift --from-date 2026-10-01 --to-date 2026-10-31
+--max-active-runs 1`; it announces nothing.
+
+Drift is announced on `millrace://drift/corpus/COLLECTION`, which wakes `evaluate`, or on `millrace://drift/pipeline/COLLECTION`.
+
+#### Params
+
+- *Collection*: empty for all.
+- *Day*: the day to look at in a manual run; empty for yesterday.
+
+#### When a task is red
+
+| red task | what it means | what to do |
+|---|---|---|
+| `collections` | The run's form names something unknown. | Correct the form. |
+| `measure` | The look itself failed: a service, or the form's day. | Check the service and clear the task. |
+| `judge` | Drift: the passages of the day differ from what was served, by more than chance and more than usual; or the \
+embedder has changed. | Open the report of `measure`. A source that changed its form: correct it there. New subjects: \
+release a new benchmark version. The embedder: go back to the build that made the vectors, or `millrace reembed`. |
+
+A pink (skipped) `judge` could not tell; its log says why. More: `docs/runbook.md`, section *drift*, and `docs/drift.md`;
+from a shell `millrace drift`.
 """
 
 PARAMS = """\

@@ -156,6 +156,26 @@ def evaluate_params(collections: Collection[str]) -> dict[str, Param]:
     }
 
 
+def drift_params(collections: Collection[str]) -> dict[str, Param]:
+    """The form of a look for drift."""
+    return {
+        "collection": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *sorted(collections)],
+            title="Collection",
+            description="Empty: all.",
+        ),
+        "day": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="Day",
+            description="The day to look at in a manual run, such as 2026-10-05; empty: yesterday.",
+        ),
+    }
+
+
 def reembed_request(context: Mapping[str, Any], known: Mapping[str, Param]) -> ReembedRequest:
     """What one run asks of the engine. Raises FixConfiguration for an unknown key."""
     run, params = context["dag_run"], context["params"]

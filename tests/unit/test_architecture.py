@@ -27,10 +27,11 @@ ALLOWED: dict[str, set[str]] = {
     "store": BASE | {"portions"},
     "search": BASE | {"store", "embed"},
     "evaluate": BASE,
+    "drift": BASE,
     "generate": BASE | {"embed"},
     "stages": BASE
     | {"scratch", "portions", "sources", "text", "quality", "embed", "store", "search", "context"}
-    | {"evaluate", "generate"},
+    | {"evaluate", "generate", "drift"},
     "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages"},
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
     "terminal": {"config", "context", "records", "search", "stages", "store"},
@@ -39,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_search": {"cli_context", "context", "search", "stages", "terminal", "terminal_search"},
     "cli_spaces": {"cli_context", "context", "records", "stages", "terminal"},
     "cli_evaluate": {"cli_context", "context", "evaluate", "records", "stages", "terminal"},
+    "cli_drift": {"cli_context", "context", "stages", "terminal"},
     "cli": BASE
     | {
         "terminal",
@@ -46,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         "cli_search",
         "cli_spaces",
         "cli_evaluate",
+        "cli_drift",
         "context",
         "stages",
         "embedded",

@@ -57,6 +57,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "limits": config.Limits,
     "prices": config.Prices,
     "evaluation": config.Evaluation,
+    "drift": config.Drift,
     "judge.": config.ChatServer,
     "gpu.": config.Slot,
     "gpu.pod.": config.Pod,
@@ -71,7 +72,7 @@ def test_every_setting_is_in_the_configuration_page(prefix: str) -> None:
         assert re.search(rf"`{re.escape(start)}{name}[`.]", text) or f"`{name}.<name>`" in text, name
 
 
-@pytest.mark.parametrize("model", [config.Chunking, config.Limits, config.Prices, config.DeleteGuard])
+@pytest.mark.parametrize("model", [config.Chunking, config.Limits, config.Prices, config.DeleteGuard, config.Drift])
 def test_the_defaults_in_the_configuration_page_are_the_codes(model: type[BaseModel]) -> None:
     text = page("configuration.md")
     for name, field in model.model_fields.items():

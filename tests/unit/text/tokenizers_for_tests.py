@@ -24,6 +24,9 @@ class Words:
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(self.offsets(text)) + self.special_tokens for text in texts]
 
+    def unknown(self, texts: Sequence[str]) -> list[int] | None:
+        return [text.count("\ufffd") for text in texts]
+
     def offsets(self, text: str) -> list[tuple[int, int]]:
         return [found.span() for found in self._pattern.finditer(text)]
 
@@ -59,6 +62,9 @@ class WordPiece:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts))]
+
+    def unknown(self, texts: Sequence[str]) -> list[int] | None:
+        return [encoding.tokens.count("[UNK]") for encoding in self._tokenizer.encode_batch(list(texts))]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)

@@ -1,0 +1,145 @@
+"""The kernels whose squared MMD between two windows is tested. Pure; numpy.
+
+Every kernel is a symmetric (units, units) matrix made from the pool alone, which does not tell which window a unit is in.
+Between rows arithmetic is in single precision, the memory being what limits a window; sums over them are in double.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.drift.pool import Floats, Ints, Pool, Rows
+
+BANDWIDTHS = {"mmd": 1.0, "mmd_narrow": 0.25}  # of the median squared distance
+SAMPLE = 1500  # rows that the median is taken from
+COMPONENTS = 32
+NEIGHBOURS = 5
+TAILS = (0.01, 0.02, 0.04)  # of the rows, by their distance to the nearest
+CLUSTERS = 24  # for shares: fine enough that a new topic is one of its own
+SCATTER_CLUSTERS = 12  # for distances to the centre
+UNITS_A_CLUSTER = 8
+FAINT = 1e-6  # below every distance that means something; copies have none
+ROUNDS = 15  # of Lloyd's iteration
+Singles = npt.NDArray[np.float32]
+
+
+def kernels(pool: Pool, seed: int) -> dict[str, Floats]:
+    """By name, the (units, units) kernels of a pool's vectors."""
+    vectors = pool.vectors.astype(np.float32)
+    distances = squared_distances(vectors)
+    middle = median(distances)
+    made = {name: gaussian(pool, distances, share * middle) for name, share in BANDWIDTHS.items()}
+    made["isolated"] = isolation(pool, distances)
+    del distances
+    white = squared_distances(whitened(vectors))
+    made["mmd_whitened"] = gaussian(pool, white, median(white))
+    made["clusters"] = occupancy(pool, vectors, seed)
+    made["scatter"] = scatter(pool, vectors, seed)
+    return made
+
+
+def squared_distances(vectors: Singles) -> Singles:
+    """(rows, rows)."""
+    norms = (vectors * vectors).sum(axis=1)
+    found = vectors @ vectors.T
+    found *= -2
+    found += norms[:, None]
+    found += norms[None, :]
+    np.maximum(found, 0, out=found)
+    return found
+
+
+def median(distances: Singles) -> float:
+    """Of the distances between different rows; 1 where most are equal."""
+    some = distances[:SAMPLE, :SAMPLE]
+    return float(np.median(some[np.triu_indices(len(some), 1)])) or 1.0
+
+
+def gaussian(pool: Pool, distances: Singles, width: float) -> Floats:
+    """(units, units): mean of exp(-distance / width) between their rows."""
+    rows = np.exp(distances / np.float32(-width))
+    return pool.averaged(pool.averaged(rows).T)
+
+
+def whitened(vectors: Singles) -> Singles:
+    """(rows, at most COMPONENTS): the pool's principal components, each at unit variance."""
+    centred = vectors - vectors.mean(axis=0)
+    values, axes = np.linalg.eigh((centred.T @ centred / len(vectors)).astype(np.float64))
+    kept = np.flatnonzero(values > 1e-6 * values[-1])[-COMPONENTS:]
+    white: Singles = (centred @ (axes[:, kept] / np.sqrt(values[kept]))).astype(np.float32)
+    return white
+
+
+def isolation(pool: Pool, distances: Singles) -> Floats:
+    """The kernel of the windows' shares among the most isolated rows: those far from the nearest rows of other units.
+
+    A few odd documents hardly move the mean density; among the most isolated per cent they are the majority.
+    """
+    far = _nearest(pool, distances)
+    rank = np.argsort(np.argsort(-far, kind="stable"), kind="stable")
+    tails = np.stack([(rank < max(1, share * len(far))) / np.sqrt(share) for share in TAILS], axis=1)
+    shares = pool.averaged(tails)
+    kernel: Floats = shares @ shares.T
+    return kernel
+
+
+def _nearest(pool: Pool, distances: Singles) -> Floats:
+    """(rows,): the mean squared distance to the NEIGHBOURS nearest rows of other units."""
+    nearest = np.empty(len(distances))
+    count = min(NEIGHBOURS, len(distances) - int(pool.counts.max()))
+    for start, rows in zip(pool.starts, pool.counts, strict=True):
+        own = slice(start, start + rows)
+        block = distances[own].copy()
+        block[:, own] = np.inf
+        nearest[own] = np.partition(block, count - 1, axis=1)[:, :count].mean(axis=1)
+    return nearest
+
+
+def scatter(pool: Pool, vectors: Singles, seed: int) -> Floats:
+    """The kernel of the mean logarithm of the distance to the centre of the row's cluster, itself not counted."""
+    member = clustered(vectors, _clusters(pool, SCATTER_CLUSTERS), seed)
+    counts = np.bincount(member)
+    centres = np.stack([vectors[member == cluster].mean(axis=0) for cluster in range(len(counts))])
+    alone = counts[member] == 1
+    others = counts[member] / np.maximum(counts[member] - 1, 1)
+    away = ((vectors - centres[member]) ** 2).sum(axis=1) * others**2
+    known = np.log(away[~alone] + FAINT)
+    scores = np.full(len(vectors), known.mean() if len(known) else 0.0)
+    scores[~alone] = known
+    found = pool.averaged(scores)
+    return np.outer(found, found)
+
+
+def _clusters(pool: Pool, most: int) -> int:
+    return max(2, min(most, len(pool.counts) // UNITS_A_CLUSTER))
+
+
+def occupancy(pool: Pool, vectors: Singles, seed: int) -> Floats:
+    """The kernel whose squared MMD is the chi-square distance of the windows' shares in the clusters of the pool."""
+    member = clustered(vectors, _clusters(pool, CLUSTERS), seed)
+    shares = pool.averaged(np.eye(int(member.max()) + 1)[member])
+    total = shares.mean(axis=0)
+    scaled = shares[:, total > 0] / np.sqrt(total[total > 0])
+    kernel: Floats = scaled @ scaled.T
+    return kernel
+
+
+def clustered(vectors: Rows, count: int, seed: int) -> Ints:
+    """(rows,): the cluster of each, at most `count`, none empty, by Lloyd's k-means from k-means++ centres."""
+    rng = np.random.default_rng([seed, 3])
+    rows = vectors.astype(np.float64)
+    centres = rows[[int(rng.integers(len(rows)))]]
+    nearest = ((rows - centres[0]) ** 2).sum(axis=1)
+    while len(centres) < count and nearest.sum() > 0:
+        chosen = rows[int(rng.choice(len(rows), p=nearest / nearest.sum()))]
+        centres = np.vstack([centres, chosen])
+        nearest = np.minimum(nearest, ((rows - chosen) ** 2).sum(axis=1))
+    member = np.zeros(len(rows), dtype=np.int64)
+    for _ in range(ROUNDS):
+        member = np.argmax(rows @ centres.T - (centres * centres).sum(axis=1) / 2, axis=1)
+        held = np.eye(len(centres))[member]
+        counts = held.sum(axis=0)
+        moved = held.T @ rows / np.maximum(counts, 1)[:, None]
+        centres = np.where(counts[:, None] > 0, moved, centres)
+    return np.unique(member, return_inverse=True)[1].astype(np.int64)
