@@ -25,7 +25,9 @@ from pipelines.store import sql as statements
 
 Connection = psycopg.Connection[TupleRow]
 
-K1, B = 1.2, 0.75
+# Passages are short and alike in length, so a word said twice tells more than in whole articles, for which 1.2 is usual: the
+# sample's nDCG@10 of text search is 0.616 with a k1 of 1.2, 0.618 with 1.6, 0.629 with 2.0 and 0.624 with 2.4.
+K1, B = 2.0, 0.75
 PENDING = 300  # texts that no fold has analysed yet are analysed by the search, so many of them
 QUERY_WORDS = 64
 AFFORDABLE = 20_000  # texts that are weighed without asking first whether they could be among the best
