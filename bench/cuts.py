@@ -28,7 +28,7 @@ from pipelines.embedded.postgres import Postgres
 from pipelines.errors import FailRun, Retry
 from pipelines.records import Accounting
 from pipelines.stages import sync
-from pipelines.store import database
+from pipelines.store import database, watch
 
 SECONDS = 45.0  # no sync with a fault may take longer
 QUICK, SMALL_DISK_MB = 22, 220
@@ -143,6 +143,7 @@ def _impatient(case: Case) -> Iterator[None]:
             stack.enter_context(patch.object(database, "SESSION", database.SESSION.replace("600s", "1s")))
             stack.enter_context(patch.object(database, "GRACE_SECONDS", 0.5))
             stack.enter_context(patch.object(database, "CHECK_SECONDS", 0.5))
+            stack.enter_context(patch.object(watch, "EVERY_SECONDS", 0.5))
             stack.enter_context(patch.dict(database.LINK, connect_timeout="2"))
         yield
 

@@ -108,6 +108,8 @@ def _hangs(messages: int, chance: random.Random) -> Iterator[Case]:
         yield Case("hang", f"hang at message {nth} of {messages}", Fault(nth, action="hang"), lasting=True)
     yield Case("hang", "hang after COMMIT of: publish", _aim("publish", "after"), lasting=True)
     yield Case("hang", "hang before COMMIT of: publish", _aim("publish", "before"), lasting=True)
+    at_lock = Fault(kind="query", within="millrace.index", side="after", action="hang")
+    yield Case("hang", "hang at the lock of an index's build", at_lock, lasting=True)
 
 
 def _aim(name: str, side: Side) -> Fault:

@@ -2,8 +2,8 @@
 
 Every connection sees `search_path = millrace, public`, commits durably whatever the server's default, has deadlines on
 statements and idle transactions, and notices a dead peer by keepalives. A peer that lives but is stuck answers those and
-overruns the server's own deadlines, so the client has one too. yoyo keeps its own tables in the schema
-`millrace_migrations`. Nothing here knows what the tables mean.
+overruns the server's own deadlines, so the client has one too, and what has no deadline is watched (`watch.py`). yoyo keeps
+its own tables in the schema `millrace_migrations`. Nothing here knows what the tables mean.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from psycopg_pool import ConnectionPool
 
 from pipelines.errors import FailRun, FixConfiguration, MillraceError, Retry
 from pipelines.store.sql import SQL_FOLDER, load
+from pipelines.store.watch import watched
 
 Pool = ConnectionPool[psycopg.Connection[TupleRow]]
 RV = TypeVar("RV")
@@ -49,7 +50,7 @@ WRONG_LOGIN = ("password authentication failed", "no pg_hba.conf entry", "authen
 
 
 class Patient(psycopg.Connection[TupleRow]):
-    """A connection that is closed when an answer takes longer than `patience` seconds (None: for ever)."""
+    """A connection that is closed when an answer takes longer than `patience` seconds (None: for ever, see `endless`)."""
 
     patience: float | None = CHECK_SECONDS
 
@@ -175,17 +176,28 @@ def connection(pool: Pool) -> Iterator[psycopg.Connection[TupleRow]]:
 def unbounded(pool: Pool) -> Iterator[psycopg.Connection[TupleRow]]:
     """A connection of the pool in autocommit whose statements may take as long as they need; handed back as it was."""
     with translate(), pool.connection() as conn:
-        assert isinstance(conn, Patient)
-        patience, conn.patience = conn.patience, None
         conn.autocommit = True
         conn.execute(load("database")["no_timeout"])
         try:
-            yield conn
+            with endless(pool, conn):
+                yield conn
         finally:
             if not conn.closed:
                 conn.execute(load("database")["reset"])
                 conn.autocommit = False
-            conn.patience = patience
+
+
+@contextmanager
+def endless(pool: Pool, conn: psycopg.Connection[TupleRow]) -> Iterator[None]:
+    """Answers on `conn` may take as long as they need while the server answers others."""
+    assert isinstance(conn, Patient)
+    assert isinstance(pool.conninfo, str)  # as `open_pool` made it
+    patience, conn.patience = conn.patience, None
+    try:
+        with watched(conn, pool.conninfo):
+            yield
+    finally:
+        conn.patience = patience
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors, sql
 
 from pipelines.errors import Retry
-from pipelines.store.database import Patient, Pool, translate
+from pipelines.store.database import Pool, endless, translate
 from pipelines.store.spaces import Space
 from pipelines.store.sql import load
 
@@ -43,7 +43,7 @@ def ensure_index(pool: Pool, space: Space, *, patience: float = LOCK_SECONDS) ->
             return False
         for name in valid:
             conn.execute(space.fill(load("space_index")["drop"], name=sql.Identifier("millrace", name)))
-        _build(conn, space, rows)
+        _build(pool, conn, space, rows)
         conn.execute(load("space_index")["built"], {"space_id": space.id})
         return True
 
@@ -59,14 +59,15 @@ def _rows(conn: Connection, space: Space) -> int:
     return int(row[0]) if row else 0
 
 
-def _build(conn: Connection, space: Space, rows: int) -> None:
+def _build(pool: Pool, conn: Connection, space: Space, rows: int) -> None:
     name = f"space_{space.id}_embedding_idx"
     operators = sql.Identifier("public", OPERATORS[space.storage])
     create = space.fill(load("space_index")["create"], name=sql.Identifier(name), ops=operators)
     for settings in _plans(conn, space, rows):
         conn.execute(load("space_index")["settings"], settings)
         try:
-            conn.execute(create)
+            with endless(pool, conn):
+                conn.execute(create)
             return
         except errors.DiskFull:
             # Parallel workers share the graph in /dev/shm, which a container may have little of; one process needs none.
@@ -88,9 +89,7 @@ def _plans(conn: Connection, space: Space, rows: int) -> Iterator[Mapping[str, s
 
 @contextmanager
 def _autocommit(conn: Connection) -> Iterator[None]:
-    """A concurrent build runs in no transaction and as long as it takes; the pool gets the connection back as it was."""
-    assert isinstance(conn, Patient)
-    patience, conn.patience = conn.patience, None
+    """A concurrent build runs in no transaction; the pool gets the connection back as it was."""
     conn.autocommit = True
     try:
         yield
@@ -98,7 +97,6 @@ def _autocommit(conn: Connection) -> Iterator[None]:
         if not conn.closed:
             conn.execute("RESET ALL")
             conn.autocommit = False
-        conn.patience = patience
 
 
 @contextmanager

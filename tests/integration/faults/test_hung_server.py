@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 from bench.faults.pg_proxy import Fault, PgProxy
 from pipelines.embedded.postgres import Postgres
 from pipelines.errors import Retry
-from pipelines.store import database, ledger
+from pipelines.store import database, ledger, watch
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +58,23 @@ def test_a_connection_beside_the_pool_is_bounded_too(proxy: PgProxy, through: st
     proxy.arm(Fault(kind="query", within="pg_advisory_lock", side="after", action="hang"))
     with pytest.raises(Retry, match=r"not answered for 0.3 s"):
         ledger.sign_of_life(through, 1)
+
+
+def test_what_has_no_deadline_ends_when_the_server_answers_nobody(
+    proxy: PgProxy, through: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_SECONDS", 0.2)
+    monkeypatch.setitem(database.LINK, "connect_timeout", "2")  # the least that libpq takes
+    with database.open_pool(through, size=2) as pool:
+        with database.unbounded(pool) as conn:
+            conn.execute("SELECT pg_sleep(1.5)")  # longer than every deadline, and watched: the server answers
+        proxy.arm(Fault(kind="query", within="pg_sleep", side="after", action="hang"))
+        began = time.monotonic()
+        with pytest.raises(Retry, match="database:"), database.unbounded(pool) as conn:
+            conn.execute("SELECT pg_sleep(0.1)")
+        assert 6 < time.monotonic() - began < 20  # three connections that were not answered
+        proxy.disarm()
+        assert ledger.next_fence(pool) > 0
 
 
 def test_the_client_waits_longer_than_the_server_lets_a_statement_run(dsn: str) -> None:
