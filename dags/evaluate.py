@@ -1,4 +1,4 @@
-"""Measures how good each collection's answers are, after syncs, space builds and corpus drift, and weekly.
+"""Measures how good each collection's answers are, after syncs, space builds and drift of corpus or questions, and weekly.
 
 Wiring only. The work is in pipelines/stages/evaluate.py; `millrace evaluate` runs the same stage.
 """
@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=6),
 }
 WATCHED = [assets.corpus(name) for name in SETTINGS.sources] + [assets.space(name) for name in SETTINGS.collections]
-WATCHED += [assets.drift("corpus", name) for name in SETTINGS.collections]
+WATCHED += [assets.drift(kind, name) for kind in ("corpus", "questions") for name in SETTINGS.collections]
 
 
 @task

@@ -95,7 +95,7 @@ def search(
     from pipelines.search.query import Query
     from pipelines.stages import search as stage
 
-    asked = Query(query, collection, k=k, mode=mode, filters=_as_filters(**filters), as_of=as_of)
+    asked = Query(query, collection, k=k, mode=mode, filters=_as_filters(**filters), as_of=as_of, by_user=True)
     found = stage.found(ctx, asked, explained=explain)
     lines = [terminal.hits(found.hits), *(f"note: {note}" for note in found.notes)]
     hits = [terminal.plain(hit) for hit in found.hits]
@@ -117,7 +117,7 @@ def ask(ctx: Context, question: str, collection: str, as_json: bool, **filters: 
     """Answer QUESTION from the corpus with citations, or refuse."""
     from pipelines.stages import ask as stage
 
-    answer = stage.run(ctx, question, collection, _as_filters(**filters))
+    answer = stage.run(ctx, question, collection, _as_filters(**filters), by_user=True)
     terminal.show(terminal.plain(answer), terminal.answer(answer), as_json)
 
 
@@ -150,7 +150,7 @@ def context(
     from pipelines.search.query import Query
     from pipelines.stages import context as stage
 
-    asked = Query(question, collection, k=k, filters=_as_filters(**filters), as_of=as_of)
+    asked = Query(question, collection, k=k, filters=_as_filters(**filters), as_of=as_of, by_user=True)
     made = stage.run(ctx, asked, tokens, section=section)
     if prompt:
         messages = answer_prompt(question, made.pieces)

@@ -301,6 +301,7 @@ class Collection(Strict):
     model: str
     golden: str | None = Field(default=None, description="JSON lines of questions that a new space is judged by")
     reranker: str | None = Field(default=None, description="orders what search found; by sentences without one")
+    keep_questions_days: int = Field(default=0, ge=0, le=3650, description="what users ask is kept so long; 0: not at all")
 
 
 class ModelsFile(Strict):

@@ -27,6 +27,8 @@ blockquote{margin:.6rem 0;padding:.1rem .8rem;border-left:3px solid #d9dee6;over
 @media(max-width:40rem){svg text{font-size:22px}}
 @media print{body{margin:0;max-width:none}h2,figure,blockquote,tr{break-inside:avoid}}
 """
+QUOTED = 240  # characters of a question
+QUESTIONS = ("questions", "question_nearness", "question_corpus_gap")
 NAMES = {
     "passages": "all passages",
     "pipeline": "the embedder",
@@ -35,6 +37,9 @@ NAMES = {
     "unknown_share": "unknown tokens",
     "near_duplicate_share": "repeated text",
     "language": "language",
+    "questions": "subjects of the questions",
+    "question_nearness": "cosine of the questions' nearest passage",
+    "question_corpus_gap": "density of the corpus at the questions",
 }
 
 
@@ -74,6 +79,7 @@ def render(content: Content) -> str:
         *_sizes(content),
         *_notes(content),
         *_carried(content),
+        *_questions(content),
         *_timeline(content),
         *_tests(content),
         f"<p><small>{escape(content.model)}. An alarm needs an adjusted p of at most {content.level:.2g} and an effect "
@@ -123,6 +129,33 @@ def _carried(content: Content) -> Iterator[str]:
         yield f"<blockquote>{escape(entry['text'])}<br><small>{named}{escape(entry['address'])}</small></blockquote>"
 
 
+def _questions(content: Content) -> Iterator[str]:
+    found = content.found.get("questions")
+    if not found:
+        return
+    yield "<h2>What users asked</h2>"
+    yield '<div class="wide"><table><tr><th></th><th class="n">before</th><th class="n">in the window</th></tr>'
+    for label, key in (
+        ("questions", "asked"),
+        ("different ones", "different"),
+        ("cosine of the nearest passage, median", "nearness"),
+        ("farther from any passage than 95 % were before", "far"),
+        ("distance to the corpus, squared MMD", "gap"),
+    ):
+        if key in found:
+            cells = "".join(f'<td class="n">{_share(key, value)}</td>' for value in found[key])
+            yield f"<tr><td>{label}</td>{cells}</tr>"
+    yield "</table></div>"
+    if any(content.tests[name]["alarm"] for name in QUESTIONS if name in content.tests) and found.get("examples"):
+        yield "<h2>Typical new questions</h2>"
+        for text in found["examples"]:
+            yield f"<blockquote>{escape(text if len(text) <= QUOTED else text[:QUOTED] + '…')}</blockquote>"
+
+
+def _share(key: str, value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.0%}" if key == "far" else f"{value:.3f}"
+
+
 def _timeline(content: Content) -> Iterator[str]:
     shown = content.found.get("test", "passages")
     marks = [
@@ -138,7 +171,7 @@ def _timeline(content: Content) -> Iterator[str]:
 def _tests(content: Content) -> Iterator[str]:
     if not content.tests:
         return
-    heads = ("p", "adjusted p", "effect", "floor", "documents")
+    heads = ("p", "adjusted p", "effect", "floor", "documents or questions")
     yield '<h2>All tests</h2><div class="wide"><table><tr><th>test</th>'
     yield "".join(f'<th class="n">{head}</th>' for head in heads) + "<th></th></tr>"
     ranked = sorted(content.tests.items(), key=lambda item: (not item[1]["alarm"], item[1]["p"] is None, item[1]["p"]))

@@ -56,6 +56,7 @@ class Query:
     mode: Mode = "hybrid"
     filters: Filters = field(default_factory=Filters)
     as_of: int | datetime | None = None  # a run's number or a moment; answered by `as_of.py` from what was served then
+    by_user: bool = False  # somebody wants to know, no test or benchmark: kept where the collection keeps questions
 
 
 @dataclass(frozen=True, slots=True)

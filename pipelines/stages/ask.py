@@ -12,9 +12,18 @@ if TYPE_CHECKING:
     from pipelines.context import Context
 
 
-def run(ctx: Context, question: str, collection: str = "knowledge", filters: hybrid.Filters | None = None) -> answer.Answer:
-    """The cited answer. Raises what search raises."""
-    query = hybrid.Query(text=question, collection=collection, k=PASSAGES, filters=filters or hybrid.Filters())
+def run(
+    ctx: Context,
+    question: str,
+    collection: str = "knowledge",
+    filters: hybrid.Filters | None = None,
+    *,
+    by_user: bool = False,
+) -> answer.Answer:
+    """The cited answer; `by_user` as in `Query`. Raises what search raises."""
+    query = hybrid.Query(
+        text=question, collection=collection, k=PASSAGES, filters=filters or hybrid.Filters(), by_user=by_user
+    )
     found = search.found(ctx, query)
     assert found.reading is not None  # the mode is hybrid
     return answer.answer(question, found.hits, found.reading.embedder, found.reading.tokenizer)

@@ -1,7 +1,8 @@
-"""Stage drift: does what readers got in a window differ from what was served before, by more than chance and than usual?
+"""Stage drift: does what readers got, and asked, in a window differ from before, by more than chance and than usual?
 
 A window is a number of days that ends at midnight UTC; its passages are those that became current in it. They are compared
-with what was served in the days before, document by document (`drift_tests.py`). What effect is usual is told by the earlier
+with what was served in the days before, document by document (`drift_tests.py`); so are the questions that were asked in
+it, where they are kept (`drift_questions.py`). What effect is usual is told by the earlier
 windows that are stored, so history is looked at in its order, oldest first. The report of a window replaces that of an
 earlier look at it.
 
@@ -15,14 +16,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipelines.drift import effect, page
 from pipelines.drift.verdict import State, Verdict, verdict
 from pipelines.errors import FailRun, FixConfiguration
-from pipelines.stages import canary, drift_tests, drift_windows
+from pipelines.stages import canary, drift_questions, drift_tests, drift_windows
 from pipelines.store import drift as store
 from pipelines.store import spaces
 
 if TYPE_CHECKING:
+    from pipelines.config import Drift as DriftSettings
     from pipelines.context import Context
     from pipelines.drift.engine import Outcome
     from pipelines.store.spaces import Space
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 PATH = "drift/{}/{}/index.html"  # below data-docs/
 PIPELINE = "pipeline"
 CORPUS = "corpus"
+QUESTIONS = "questions"
 LONGEST_DAYS = 3660  # of history in one call
 
 
@@ -51,9 +56,8 @@ class Report:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Which drifts were found: `pipeline`, `corpus`."""
-        alarmed = {PIPELINE if name == PIPELINE else CORPUS for name, test in self.tests.items() if test["alarm"]}
-        return tuple(sorted(alarmed))
+        """Which drifts were found: `corpus`, `pipeline`, `questions`."""
+        return tuple(sorted({_kind(name) for name, test in self.tests.items() if test["alarm"]}))
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -124,23 +128,24 @@ def run(
     until = datetime.combine(day + timedelta(days=1), time(), UTC)
     since = until - timedelta(days=settings.window_days)
     before, now = drift_windows.read(ctx, space, source, since, until)
-    tested = drift_tests.run(before, now, settings.unit, settings.run_length_days, ctx.tokenizer(collection))
+    asking = drift_questions.read(ctx, space, since, until) if not source else None
+    beside = len(drift_questions.TESTS) if asking is not None and asking.enough else 0
+    tested = drift_tests.run(before, now, settings.unit, settings.run_length_days, ctx.tokenizer(collection), beside=beside)
+    told = drift_questions.Told()
+    if asking is not None:
+        passages = np.concatenate([before.vectors, now.vectors])
+        told = drift_questions.run(ctx, space, asking, passages, tested.permutations)
+    outcomes = {**tested.outcomes, **told.outcomes}
     past = store.history(ctx.pool, space, source, since, until, settings.history)
-    floors = {name: effect.floor(_effects(past, name)) for name in tested.outcomes}
-    judged = verdict(tested.outcomes, floors, settings.run_length_days, tested.permutations)
-    found: dict[str, Any] = {"documents": [before.documents, now.documents], "passages": [before.passages, now.passages]}
-    notes = list(tested.notes)
-    if judged.alarms:
-        leading = drift_tests.PASSAGES if drift_tests.PASSAGES in judged.alarms else judged.alarms[0]
-        found |= drift_tests.explained(before, now, settings.unit, tested.outcomes[leading]) | {"test": leading}
-        if len({row.source for row in now.rows}) > 1 and found["sources"]:
-            level = effect.alpha(settings.run_length_days, 1)
-            top = found["sources"][0][0]
-            notes.insert(0, drift_tests.confirmed(before, now, settings.unit, top, level, tested.permutations))
-    notes += _floorless(tested.outcomes, floors, past)
+    floors = {name: effect.floor(_effects(past, name)) for name in outcomes}
+    judged = verdict(outcomes, floors, settings.run_length_days, tested.permutations)
+    found, notes = _found(before, now, tested, judged, settings)
+    if told.found:
+        found["questions"] = dict(told.found)
+    notes += [*told.notes, *_floorless(outcomes, floors, past)]
     report = Report(
         collection, source, since, until, judged.state, judged.sentence, tuple(notes),
-        _tests(tested.outcomes, judged, floors), found,
+        _tests(outcomes, judged, floors), found,
     )  # fmt: skip
     if embedder:
         report = _with_embedder(ctx, report)
@@ -160,6 +165,28 @@ def require_all(reports: Sequence[Report]) -> None:
         found = ", ".join(f"{(report.until - timedelta(days=1)).date()}" for report in drifted)
         raise FailRun(f"drift in {reports[0].collection} on {len(drifted)} of {len(reports)} days: {found}")
     require(reports[-1])
+
+
+def _found(
+    before: store.Sample, now: store.Sample, tested: drift_tests.Tested, judged: Verdict, settings: DriftSettings
+) -> tuple[dict[str, Any], list[str]]:
+    """What is told of the passages, and notes: what was left out and, where they alarm, what confirms it."""
+    found: dict[str, Any] = {"documents": [before.documents, now.documents], "passages": [before.passages, now.passages]}
+    notes = list(tested.notes)
+    alarms = [name for name in judged.alarms if name in tested.outcomes]
+    if not alarms:
+        return found, notes
+    leading = drift_tests.PASSAGES if drift_tests.PASSAGES in alarms else alarms[0]
+    found |= drift_tests.explained(before, now, settings.unit, tested.outcomes[leading]) | {"test": leading}
+    if len({row.source for row in now.rows}) > 1 and found["sources"]:
+        level = effect.alpha(settings.run_length_days, 1)
+        top = found["sources"][0][0]
+        notes.insert(0, drift_tests.confirmed(before, now, settings.unit, top, level, tested.permutations))
+    return found, notes
+
+
+def _kind(test: str) -> str:
+    return PIPELINE if test == PIPELINE else QUESTIONS if test in drift_questions.TESTS else CORPUS
 
 
 def _serving(ctx: Context, collection: str, source: str) -> Space:

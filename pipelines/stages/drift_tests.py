@@ -38,21 +38,21 @@ class Tested:
     notes: tuple[str, ...] = ()
 
 
-def run(before: Sample, now: Sample, unit: Unit, run_length_days: int, tokenizer: Tokenizer) -> Tested:
-    """Compare two windows; no outcomes where the second has no documents."""
+def run(before: Sample, now: Sample, unit: Unit, run_length_days: int, tokenizer: Tokenizer, *, beside: int = 0) -> Tested:
+    """Compare two windows; no outcomes where the second has no documents. `beside` other tests share the run's level."""
     notes = [*_sampled("reference", before), *_sampled("window", now)]
+    few = _permutations(run_length_days, 1 + beside)
     if not now.documents:
-        return Tested({}, PERMUTATIONS, tuple(notes))
+        return Tested({}, few, tuple(notes))
     if reason := _lost("reference", before) or _lost("window", now):
-        return Tested({PASSAGES: Outcome(None, reason=reason)}, PERMUTATIONS, tuple(notes))
+        return Tested({PASSAGES: Outcome(None, reason=reason)}, few, tuple(notes))
     sides = window(before, unit), window(now, unit)
     if min(len(set(side.units)) for side in sides) < LEAST:  # then nothing else can be told either
-        return Tested({PASSAGES: compare(*sides)}, PERMUTATIONS, tuple(notes))
+        return Tested({PASSAGES: compare(*sides)}, few, tuple(notes))
     measured = _signals(before.rows, now.rows, tokenizer)
     alone, small = _sources(before.rows, now.rows) if unit == "document" else ((), ())
     notes += [f"source {name} has fewer than {LEAST} documents to compare: tested with the others only" for name in small]
-    count = 1 + len(alone) + len(measured)
-    permutations = max(PERMUTATIONS, 2 * least_permutations(run_length_days, count))
+    permutations = _permutations(run_length_days, 1 + len(alone) + len(measured) + beside)
     outcomes = {PASSAGES: compare(*sides, permutations=permutations)}
     for name in alone:
         outcomes[SOURCE.format(name)] = compare(
@@ -65,6 +65,10 @@ def run(before: Sample, now: Sample, unit: Unit, run_length_days: int, tokenizer
                 (split[0], sides[0].units), (split[1], sides[1].units), permutations=permutations
             )
     return Tested(outcomes, permutations, tuple(notes))
+
+
+def _permutations(run_length_days: int, tests: int) -> int:
+    return max(PERMUTATIONS, 2 * least_permutations(run_length_days, tests))
 
 
 def window(sample: Sample, unit: Unit) -> Window:

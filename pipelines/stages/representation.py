@@ -6,6 +6,7 @@ The vectors are those of the space that serves; the figure itself is `pipelines/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipelines.evaluate.sets import MAX_QUESTION
 from pipelines.search.lengths import fitting
 from pipelines.search.query import clean_text
 from pipelines.stages import search
-from pipelines.store import benchmarks, vectors
+from pipelines.store import benchmarks, questions, vectors
 
 if TYPE_CHECKING:
     from pipelines.config import Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.store.spaces import Space
 
 SAMPLED = 2_000  # documents that stand for the corpus
+RECENT = 28  # days whose questions are the present ones
 
 
 def measure(ctx: Context, serving: Space, parts: Sequence[Slice]) -> tuple[tuple[Freshness, ...], tuple[str, ...]]:
@@ -33,7 +35,9 @@ def measure(ctx: Context, serving: Space, parts: Sequence[Slice]) -> tuple[tuple
     found = _of_passages(ctx, serving, parts)
     asked = present_questions(ctx.settings)
     if asked is None:
-        return (found,), ("freshness of questions: not measured, present_questions is not configured",)
+        asked, why = _recorded_questions(ctx, serving)
+        if why:
+            return (found,), (f"freshness of questions: not measured, {why}",)
     return (found, _of_questions(ctx, serving, parts, asked)), ()
 
 
@@ -58,6 +62,19 @@ def present_questions(settings: Settings) -> list[str] | None:
                 "shorten or remove it"
             )
     return list(dict.fromkeys(text for line in lines if (text := clean_text(line))))
+
+
+def _recorded_questions(ctx: Context, serving: Space) -> tuple[list[str], str]:
+    """The different questions of the last RECENT days, drawn where they are many; or why they cannot be measured yet."""
+    settings = ctx.settings.collections.get(serving.collection)
+    if settings is None or not settings.keep_questions_days:
+        return [], f"collection {serving.collection!r} keeps none (keep_questions_days), and present_questions names no file"
+    now = datetime.now(UTC)
+    found = questions.asked(ctx.pool, serving, now - timedelta(days=RECENT), now)
+    if found.different < freshness.LEAST:
+        few = f"{found.different} different questions were asked in {RECENT} days, {freshness.LEAST} are needed"
+        return [], few
+    return list(found.questions), ""
 
 
 def _of_passages(ctx: Context, serving: Space, parts: Sequence[Slice]) -> Freshness:

@@ -12,6 +12,7 @@ from pipelines.errors import FixConfiguration, Retry, Switched
 from pipelines.search import as_of, explain, hybrid, rerank
 from pipelines.search.lengths import fitting
 from pipelines.search.query import check, clean_text
+from pipelines.stages import asked
 from pipelines.store import spaces
 from pipelines.text.sentences import spans
 
@@ -62,6 +63,8 @@ def found(ctx: Context, query: hybrid.Query, *, explained: bool = False) -> Foun
         watch = explain.Watch(explained)
         try:
             found = _worded(ctx.pool, query, watch) if query.mode == "text" else _dense(ctx, query, watch)
+            if query.by_user:
+                asked.keep(ctx, query, found)
             return replace(found, explanation=_explanation(query, found, watch)) if explained else found
         except Switched:
             continue

@@ -17,7 +17,7 @@ from pipelines.stages import audit as source_audit
 from pipelines.stages.confirm import confirm
 from pipelines.stages.files import StageFiles
 from pipelines.stages.savings import savings
-from pipelines.store import audit, collect, deletions, ledger, lexicon, space_index, spaces
+from pipelines.store import audit, collect, deletions, ledger, lexicon, questions, space_index, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -52,6 +52,7 @@ def run(ctx: Context, run_id: int) -> Accounting:
         _index(ctx, run_plan, sums)
         _caught_up(ctx, run_plan, sums)
         _collect_garbage(ctx, sums)
+        _forget_questions(ctx, run_plan["collection"])
         lexicon.fold(ctx.pool)
         changed = bool(sums.counts[State.LOADED] or sums.counts[State.DELETED])
         findings = audit.audit(ctx.pool, opened.source, contents=changed or bool(run_plan["damages"]))
@@ -182,6 +183,11 @@ def _caught_up(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
 def _collect_garbage(ctx: Context, sums: _Sums) -> None:
     if sums.counts[State.LOADED] or sums.counts[State.DELETED]:
         sums.stats["texts_collected"] += collect.collect(ctx.pool, cache_days=CACHE_DAYS).texts
+
+
+def _forget_questions(ctx: Context, collection: str) -> None:
+    """Those older than the collection keeps them; all, once it keeps none."""
+    questions.expire(ctx.pool, collection, ctx.settings.collections[collection].keep_questions_days)
 
 
 def _stats(opened: ledger.Run, run_plan: dict[str, Any], sums: _Sums) -> dict[str, Any]:

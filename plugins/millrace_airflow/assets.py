@@ -40,7 +40,7 @@ def announce_space(outlet_events: Any, collection: str, number: int, state: str)
 
 
 def drift(kind: str, collection: str) -> Asset:
-    """A drift of one kind, `corpus` or `pipeline`, found in a collection."""
+    """A drift of one kind, `corpus`, `questions` or `pipeline`, found in a collection."""
     return Asset(name=f"{kind}_drift_{collection}", uri=f"millrace://drift/{kind}/{collection}")
 
 
