@@ -52,7 +52,7 @@ class _Timed:
 
 def run(options: Options) -> Result:
     """Measure; `--quick` takes fewer documents and rounds and judges the same figures."""
-    documents, rounds = (100, 2) if options.quick else (1000, 2)
+    documents, rounds = (100, 1) if options.quick else (1000, 2)
     made = world(random.Random(options.seed), documents, SHARE, options.corpus)
     seconds = QUICK_PARSE_SECONDS if options.quick else PARSE_SECONDS
     limits = {**poison.LIMITS, "parse_seconds": seconds}

@@ -171,7 +171,7 @@ def _timeline(content: Content) -> Iterator[str]:
 def _tests(content: Content) -> Iterator[str]:
     if not content.tests:
         return
-    heads = ("p", "adjusted p", "effect", "floor", "documents or questions")
+    heads = ("p", "adjusted p", "effect", "floor", "compared")
     yield '<h2>All tests</h2><div class="wide"><table><tr><th>test</th>'
     yield "".join(f'<th class="n">{head}</th>' for head in heads) + "<th></th></tr>"
     ranked = sorted(content.tests.items(), key=lambda item: (not item[1]["alarm"], item[1]["p"] is None, item[1]["p"]))

@@ -3,7 +3,8 @@
 Against the active space and the served versions only, whatever the mode; all statements of a search
 (`include/sql/queries/search.sql`) see one moment. Each text appears once; other documents with the same passage are listed
 beside it. Filters never leave the result short: few matching chunks are compared exactly, many are reached by an iterative
-index scan, and a scan that still ends early is repeated exactly.
+index scan, and a scan that still ends early is repeated exactly. What came last is compared exactly too: it may be hard to
+reach in the index until the next vacuum.
 
 The legs are `nearest` and BM25 (`fulltext.py`); a candidate of either gets both scores, and `fusion.py` makes one of them.
 Does not embed the question (the caller does), and does not answer it (`answer.py`).
@@ -37,6 +38,7 @@ __all__ = ["Filters", "Hit", "Place", "Query", "search", "search_beside"]
 
 MIN_CANDIDATES = 50  # per leg
 EXACT_CHUNKS = 4000  # filters that keep at most this many chunks are compared one by one
+NEWEST_DOCUMENTS, NEWEST_CHUNKS = 100, 500  # whose vectors are compared one by one, whatever the index finds
 PLACES = 10  # documents listed for one text
 TIMEOUT_MS = 10_000
 MAX_SCAN_TUPLES = 200_000
@@ -185,6 +187,8 @@ def arguments_of(query: Query, space: Space, vector: Vector | None) -> dict[str,
         **access.arguments(filters),
         "candidates": candidates,
         "exact_chunks": EXACT_CHUNKS,
+        "newest_documents": NEWEST_DOCUMENTS,
+        "newest_chunks": NEWEST_CHUNKS,
         "rows": 2 * query.k + 10,  # more than k, because passages that repeat are dropped afterwards
         "places": PLACES,
         "superseded": SUPERSEDED,

@@ -149,8 +149,29 @@ ORDER BY o.relevance DESC, o.text_sha
 LIMIT %(candidates)s;
 
 -- name: nearest
--- The best by vector, with their cosine.
-{corpus}, near AS MATERIALIZED (
+-- The best by vector, with their cosine. Documents that are replaced often leave so many dead entries around their passages in
+-- the index's graph that the living ones may not be reached before the next vacuum; so those of the newest documents are
+-- compared one by one.
+{corpus}, newest AS (
+    SELECT d.doc_id, d.lang, d.loaded_at
+    FROM served d
+    WHERE NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s
+    ORDER BY d.loaded_at DESC NULLS LAST
+    LIMIT %(newest_documents)s
+), fresh AS MATERIALIZED (
+    SELECT v.text_sha, v.embedding <#> %(vector)s::{type} AS distance
+    FROM (
+        SELECT c.text_sha
+        FROM newest n
+        JOIN chunk c ON c.tenant = %(tenant)s AND c.chunk_set = %(chunk_set)s AND c.doc_id = n.doc_id
+        WHERE %(lang)s::text IS NULL OR coalesce(nullif(c.lang, ''), n.lang) = %(lang)s::text
+        ORDER BY n.loaded_at DESC NULLS LAST
+        LIMIT %(newest_chunks)s
+    ) AS c
+    JOIN {table} v ON v.tenant = %(tenant)s AND v.text_sha = c.text_sha
+    ORDER BY (v.embedding <#> %(vector)s::{type}) + 0
+    LIMIT %(candidates)s
+), near AS MATERIALIZED (
     SELECT v.text_sha, v.embedding <#> %(vector)s::{type} AS distance
     FROM {table} v
     WHERE (NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s)
@@ -167,7 +188,7 @@ LIMIT %(candidates)s;
     LIMIT %(candidates)s
 )
 SELECT text_sha, -distance AS similarity
-FROM (SELECT * FROM near UNION SELECT * FROM exact) AS best
+FROM (SELECT * FROM near UNION SELECT * FROM exact UNION SELECT * FROM fresh) AS best
 ORDER BY distance, text_sha
 LIMIT %(candidates)s;
 

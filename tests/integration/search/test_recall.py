@@ -96,3 +96,32 @@ def test_a_filter_that_keeps_little_returns_all_of_it(large: tuple[Pool, Vectors
     hits = hybrid.search(pool, Query("x", "k", k=200, mode="dense", filters=Filters(metadata={"hundredth": 7})), vectors[0])
     assert len(hits) == COUNT // 100
     assert {int(hit.uri) % 100 for hit in hits} == {7}
+
+
+def test_what_the_index_cannot_reach_is_found_while_it_is_new(
+    large: tuple[Pool, Vectors], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among hundreds of dead entries the living one may not be reached; here it is not in the index at all."""
+    pool, vectors = large
+    place = 4_321
+    ready = "UPDATE pg_index SET indisready = %s WHERE indexrelid = 'space_1_embedding_idx'::regclass"
+    with pool.connection() as conn:
+        conn.execute(ready, (False,))
+    with pool.connection() as conn:
+        name = {"sha": sha256(f"passage {place:05}")}
+        conn.execute("CREATE TEMP TABLE moved ON COMMIT DROP AS SELECT * FROM space_1 WHERE text_sha = %(sha)s", name)
+        conn.execute("DELETE FROM space_1 WHERE text_sha = %(sha)s", name)
+        conn.execute("INSERT INTO space_1 SELECT * FROM moved")
+        conn.execute("UPDATE document SET loaded_at = now() WHERE uri = %s", (str(place // PER_DOCUMENT),))
+    with pool.connection() as conn:
+        conn.execute(ready, (True,))
+    tenth = Filters(metadata={"tenth": place // PER_DOCUMENT % 10})
+    for filters, exact_chunks in ((Filters(), hybrid.EXACT_CHUNKS), (tenth, 0)):
+        monkeypatch.setattr(hybrid, "EXACT_CHUNKS", exact_chunks)
+        query = Query("x", "k", mode="dense", filters=filters)
+        first = hybrid.search(pool, query, vectors[place])[0]
+        assert (int(first.uri), first.ordinal) == divmod(place, PER_DOCUMENT)
+        with monkeypatch.context() as patched:
+            patched.setattr(hybrid, "NEWEST_DOCUMENTS", 0)
+            found = hybrid.search(pool, query, vectors[place])
+            assert divmod(place, PER_DOCUMENT) not in {(int(hit.uri), hit.ordinal) for hit in found}

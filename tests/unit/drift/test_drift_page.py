@@ -88,3 +88,23 @@ def test_drawings_of_little_are_small() -> None:
     assert timeline([]) == timeline([Mark(SINCE, None, None, alarm=False)]) == bars([]) == ""
     assert timeline([Mark(SINCE, 0.3, None, alarm=False)]).count("<circle") == 1
     assert 'width="0.0"' in bars([("docs", -0.2)])
+
+
+def test_what_users_asked_is_a_table_and_typical_ones_where_they_drift() -> None:
+    asked = {
+        "asked": [1520, 96],
+        "different": [812, 64],
+        "nearness": [0.612, 0.48],
+        "far": [0.05, 0.31],
+        "gap": [0.21, 0.29],
+        "examples": ["How is <b>onion</b> cooked?"],
+    }
+    page = render(content(tests={"questions": told()}, found={"questions": asked}))
+    assert '<td class="n">1,520</td><td class="n">96</td>' in page
+    assert '<td class="n">5%</td><td class="n">31%</td>' in page
+    assert "How is &lt;b&gt;onion&lt;/b&gt; cooked?" in page
+    quiet = render(
+        content(tests={"questions": told(alarm=False)}, found={"questions": {"asked": [0, 3], "different": [0, 3]}})
+    )
+    assert '<td class="n">0</td><td class="n">3</td>' in quiet
+    assert "Typical new questions" not in quiet
