@@ -63,7 +63,7 @@ test: setup ## run every test: unit, contract, dags, integration, acceptance
 lint: setup ## ruff and mypy, changing nothing
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-FIGURES := $(filter $(basename $(notdir $(wildcard bench/*.py))),embed_cpu embed_gpu load load_searchable upsert e2e replay switch)
+FIGURES := $(filter $(basename $(notdir $(wildcard bench/*.py))),embed_cpu embed_gpu load load_searchable upsert e2e replay switch retrieval)
 bench: setup ## one published figure: make bench NAME=e2e [ARGS=--quick]; ALL=1: those of docs/performance.md, and the page
 	@[ -n "$(NAME)$(ALL)" ] || { echo "make: which? make bench NAME=<one of: $$(cd bench && ls *.py | grep -v '^_' | sed 's/\.py$$//' | tr '\n' ' ')>" >&2; exit 1; }
 	@if [ -n "$(NAME)" ]; then exec $(BIN)/python -m bench $(NAME) $(ARGS); fi; \

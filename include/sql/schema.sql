@@ -94,7 +94,7 @@ CREATE TABLE millrace.document (
 );
 -- Addresses may be longer than an index row (2.7 kB), so their first 600 characters are indexed.
 CREATE INDEX document_by_uri ON millrace.document (source, left(uri, 600) text_pattern_ops, tenant);
-CREATE INDEX document_by_load ON millrace.document (tenant, collection, loaded_at DESC NULLS LAST);
+CREATE INDEX document_by_load ON millrace.document ((tenant || ' ' || collection), loaded_at DESC NULLS LAST);
 CREATE INDEX document_by_parent ON millrace.document (tenant, parent_doc_id) WHERE parent_doc_id IS NOT NULL;
 
 CREATE TABLE millrace.chunk_set (

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from pipelines.drift.pool import Floats, Ints, Pool, Rows
 
-BANDWIDTHS = {"mmd": 1.0, "mmd_narrow": 0.25}  # of the median squared distance
 SAMPLE = 1500  # rows that the median is taken from
-COMPONENTS = 32
+COMPONENTS = 200  # principal components; no more than one for so many units:
+UNITS_A_COMPONENT = 4  # with as many as units, whitened means differ by the same amount however they are labelled
 NEIGHBOURS = 5
 TAILS = (0.01, 0.02, 0.04)  # of the rows, by their distance to the nearest
 CLUSTERS = 24  # for shares: fine enough that a new topic is one of its own
@@ -28,12 +28,9 @@ def kernels(pool: Pool, seed: int) -> dict[str, Floats]:
     """By name, the (units, units) kernels of a pool's vectors."""
     vectors = pool.vectors.astype(np.float32)
     distances = squared_distances(vectors)
-    middle = median(distances)
-    made = {name: gaussian(pool, distances, share * middle) for name, share in BANDWIDTHS.items()}
-    made["isolated"] = isolation(pool, distances)
+    made = {"mmd": gaussian(pool, distances, median(distances)), "isolated": isolation(pool, distances)}
     del distances
-    white = squared_distances(whitened(vectors))
-    made["mmd_whitened"] = gaussian(pool, white, median(white))
+    made["mean_whitened"] = whitened_mean(pool, vectors)
     made["clusters"] = occupancy(pool, vectors, seed)
     made["scatter"] = scatter(pool, vectors, seed)
     return made
@@ -62,11 +59,21 @@ def gaussian(pool: Pool, distances: Singles, width: float) -> Floats:
     return pool.averaged(pool.averaged(rows).T)
 
 
-def whitened(vectors: Singles) -> Singles:
-    """(rows, at most COMPONENTS): the pool's principal components, each at unit variance."""
+def whitened_mean(pool: Pool, vectors: Singles) -> Floats:
+    """The kernel whose squared MMD is the distance of the windows' means, each principal component counting alike.
+
+    A common step is lost among the directions in which the corpus itself varies most; in the others it stands out.
+    """
+    means = pool.averaged(whitened(vectors, min(COMPONENTS, len(pool.counts) // UNITS_A_COMPONENT)))
+    kernel: Floats = means @ means.T
+    return kernel
+
+
+def whitened(vectors: Singles, components: int) -> Singles:
+    """(rows, at most `components`): the pool's principal components, each at unit variance."""
     centred = vectors - vectors.mean(axis=0)
     values, axes = np.linalg.eigh((centred.T @ centred / len(vectors)).astype(np.float64))
-    kept = np.flatnonzero(values > 1e-6 * values[-1])[-COMPONENTS:]
+    kept = np.flatnonzero(values > 1e-6 * values[-1])[-components:]
     white: Singles = (centred @ (axes[:, kept] / np.sqrt(values[kept]))).astype(np.float32)
     return white
 

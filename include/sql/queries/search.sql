@@ -155,7 +155,8 @@ LIMIT %(candidates)s;
 {corpus}, newest AS (
     SELECT d.doc_id, d.lang, d.loaded_at
     FROM served d
-    WHERE NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s
+    WHERE d.tenant || ' ' || d.collection = %(tenant)s || ' ' || %(collection)s  -- as the index has it
+      AND (NOT %(filtered)s OR (SELECT chunks FROM reach) > %(exact_chunks)s)
     ORDER BY d.loaded_at DESC NULLS LAST
     LIMIT %(newest_documents)s
 ), fresh AS MATERIALIZED (

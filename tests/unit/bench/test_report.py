@@ -63,6 +63,12 @@ def test_the_machine_is_described(tmp_path: Path) -> None:
     assert machine["openvino"]
 
 
+def test_the_page_has_the_benches_that_make_runs_for_it() -> None:
+    lines = (report.ROOT / "Makefile").read_text().splitlines()
+    figures = next(line for line in lines if line.startswith("FIGURES :="))
+    assert figures.rpartition(",")[2].rstrip(")").split() == list(report.BENCHES)
+
+
 def test_a_report_needs_a_folder() -> None:
     with pytest.raises(SystemExit, match="report FOLDER"):
         report.run(Options(quick=False, seed=1))
