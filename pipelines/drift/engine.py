@@ -2,8 +2,9 @@
 
 Passages of one document resemble each other, so exchanging passages raises false alarms on every clustered corpus. What is
 exchanged here is the unit: a document, or a source or crawl batch where documents come together. Each unit has one weight,
-however long it is. Every statistic is a squared MMD, a quadratic form over ONE matrix of permuted weights, and min-p
-combines them exactly: the smallest p of the observed labels is ranked among the smallest ones of the permutations.
+however long it is. Every statistic is a squared MMD, a quadratic form over ONE matrix of permuted weights, or the largest of
+many, and min-p combines them exactly: the smallest p of the observed labels is ranked among the smallest ones of the
+permutations.
 
 Not covered here: how windows are read, which alarms are acted on (`effect.py`), and what text signals are (`signals.py`).
 """
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.drift.pool import Floats, Pool, pooled, unfit
-from pipelines.drift.statistics import kernels
+from pipelines.drift.statistics import Scan, kernels
 
 TIE = 1e-9  # relative: the same value summed in another order is not another value
 BLOCK = 2000  # permutations whose weights are in memory at once
@@ -75,9 +76,9 @@ def compare(reference: Window, current: Window, *, permutations: int = 1999, see
     return tested(pool, kernels(pool, seed), permutations, seed)
 
 
-def tested(pool: Pool, forms: Mapping[str, Floats], permutations: int, seed: int) -> Outcome:
-    """Min-p over the squared MMDs of some (units, units) kernels, which must not depend on the windows' labels."""
-    forms = {name: centred for name, form in forms.items() if (centred := _centred(form)).any()}
+def tested(pool: Pool, given: Mapping[str, Floats | Scan], permutations: int, seed: int) -> Outcome:
+    """Min-p over the squared MMDs of (units, units) kernels, and over scans; neither may depend on the windows' labels."""
+    forms = {name: centred for name, form in given.items() if (centred := _centred(form)) is not None}
     if not forms:
         return Outcome(None, units=pool.sizes, reason="all units of both windows are alike")
     observed = np.where(pool.current, 1 / pool.sizes[1], -1 / pool.sizes[0])
@@ -88,7 +89,9 @@ def tested(pool: Pool, forms: Mapping[str, Floats], permutations: int, seed: int
     excess = {name: (found - found.mean()) / scales[name] for name, found in values.items()}
     effects = {name: float(found[0]) for name, found in excess.items()}
     told = min(effects, key=lambda name: (ranked[name][0], -effects[name]))
-    contributions = _contributions(pool, observed, forms[told], float(values[told].mean())) / scales[told]
+    form = forms[told]
+    kernel = form.leading(observed) if isinstance(form, Scan) else form
+    contributions = _contributions(pool, observed, kernel, float(values[told].mean())) / scales[told]
     names, owned = pool.names, pool.current
     return Outcome(
         p=float(_p_values(_combined(ranked.values(), excess.values()))[0]),
@@ -100,13 +103,18 @@ def tested(pool: Pool, forms: Mapping[str, Floats], permutations: int, seed: int
     )
 
 
-def _values(observed: Floats, forms: Mapping[str, Floats], permutations: int, seed: int) -> dict[str, Floats]:
-    """By form, the (permutations + 1,) squared MMDs: as observed first, then of every labelling."""
+def _values(observed: Floats, forms: Mapping[str, Floats | Scan], permutations: int, seed: int) -> dict[str, Floats]:
+    """By form, the (permutations + 1,) values: as observed first, then of every labelling."""
     found: dict[str, list[Floats]] = {name: [] for name in forms}
     for weights in _labellings(observed, permutations, seed):
         for name, form in forms.items():
-            found[name].append(np.einsum("ij,ij->i", weights @ form, weights))
+            found[name].append(_reduced(weights, form))
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _reduced(weights: Floats, form: Floats | Scan) -> Floats:
+    found: Floats = form.values(weights) if isinstance(form, Scan) else np.einsum("ij,ij->i", weights @ form, weights)
+    return found
 
 
 def _labellings(observed: Floats, permutations: int, seed: int) -> Iterator[Floats]:
@@ -117,10 +125,12 @@ def _labellings(observed: Floats, permutations: int, seed: int) -> Iterator[Floa
         yield rng.permuted(np.tile(observed, (min(BLOCK, permutations - start), 1)), axis=1)
 
 
-def _centred(form: Floats) -> Floats:
-    """Weights sum to zero, so this changes no value; it keeps the sums small. What only rounding left is zero."""
+def _centred(form: Floats | Scan) -> Floats | Scan | None:
+    """Weights sum to zero, so this changes no value; it keeps the sums small. None where only rounding is left."""
+    if isinstance(form, Scan):
+        return form if form.features.size else None
     centred: Floats = form - form.mean(axis=0) - form.mean(axis=1)[:, None] + form.mean()
-    return centred if np.abs(centred).max() > TIE * np.abs(form).max() else np.zeros_like(centred)
+    return centred if np.abs(centred).max() > TIE * np.abs(form).max() else None
 
 
 def _p_values(values: Floats) -> Floats:

@@ -1,10 +1,14 @@
-"""The kernels whose squared MMD between two windows is tested. Pure; numpy.
+"""The kernels whose squared MMD between two windows is tested, and the scan for one cluster that changed. Pure; numpy.
 
-Every kernel is a symmetric (units, units) matrix made from the pool alone, which does not tell which window a unit is in.
+Every kernel is a symmetric (units, units) matrix made from the pool alone, which does not tell which window a unit is in; so
+are a scan's features.
 Between rows arithmetic is in single precision, the memory being what limits a window; sums over them are in double.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +20,8 @@ COMPONENTS = 200  # principal components; no more than one for so many units:
 UNITS_A_COMPONENT = 4  # with as many as units, whitened means differ by the same amount however they are labelled
 NEIGHBOURS = 5
 TAILS = (0.01, 0.02, 0.04)  # of the rows, by their distance to the nearest
-CLUSTERS = 24  # for shares: fine enough that a new topic is one of its own
+CLUSTERS = 24  # of rows, for shares: fine enough that a new topic is one of its own
+UNIT_CLUSTERS = (12, 24, 40)  # of units' means: whatever the grain of what changed, one of them is near it
 SCATTER_CLUSTERS = 12  # for distances to the centre
 UNITS_A_CLUSTER = 8
 FAINT = 1e-6  # below every distance that means something; copies have none
@@ -24,11 +29,34 @@ ROUNDS = 15  # of Lloyd's iteration
 Singles = npt.NDArray[np.float32]
 
 
-def kernels(pool: Pool, seed: int) -> dict[str, Floats]:
-    """By name, the (units, units) kernels of a pool's vectors."""
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Features of the units, (units, features), each with mean 0 and variance 1; tested is the one that differs most.
+
+    One topic that changes its share is one term of many in a sum over all topics; among them it is the largest.
+    """
+
+    features: Floats
+
+    def values(self, weights: Floats) -> Floats:
+        """(labellings,): the largest squared difference of the windows' means."""
+        found: Floats = ((weights @ self.features) ** 2).max(axis=1)
+        return found
+
+    def leading(self, weights: Floats) -> Floats:
+        """The (units, units) kernel of the feature that differs most under one labelling."""
+        feature = self.features[:, int(np.abs(weights @ self.features).argmax())]
+        return np.outer(feature, feature)
+
+
+def kernels(pool: Pool, seed: int) -> dict[str, Floats | Scan]:
+    """By name, the (units, units) kernels of a pool's vectors, and a scan of its clusters."""
     vectors = pool.vectors.astype(np.float32)
     distances = squared_distances(vectors)
-    made = {"mmd": gaussian(pool, distances, median(distances)), "isolated": isolation(pool, distances)}
+    made: dict[str, Floats | Scan] = {
+        "mmd": gaussian(pool, distances, median(distances)),
+        "isolated": isolation(pool, distances),
+    }
     del distances
     made["mean_whitened"] = whitened_mean(pool, vectors)
     made["clusters"] = occupancy(pool, vectors, seed)
@@ -122,14 +150,26 @@ def _clusters(pool: Pool, most: int) -> int:
     return max(2, min(most, len(pool.counts) // UNITS_A_CLUSTER))
 
 
-def occupancy(pool: Pool, vectors: Singles, seed: int) -> Floats:
-    """The kernel whose squared MMD is the chi-square distance of the windows' shares in the clusters of the pool."""
-    member = clustered(vectors, _clusters(pool, CLUSTERS), seed)
-    shares = pool.averaged(np.eye(int(member.max()) + 1)[member])
-    total = shares.mean(axis=0)
-    scaled = shares[:, total > 0] / np.sqrt(total[total > 0])
-    kernel: Floats = scaled @ scaled.T
-    return kernel
+def occupancy(pool: Pool, vectors: Singles, seed: int) -> Scan:
+    """The scan of the units' shares in clusters of rows, and of which clusters of units they are in."""
+    means = pool.averaged(vectors)
+    units = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), FAINT)
+    shares = [pool.averaged(_held(clustered(vectors, _clusters(pool, CLUSTERS), seed)))]
+    shares += [_held(clustered(units, _clusters(pool, count), seed)) for count in UNIT_CLUSTERS]
+    return Scan(_standardised(shares))
+
+
+def _held(member: Ints) -> Floats:
+    return np.eye(int(member.max()) + 1)[member]
+
+
+def _standardised(parts: Sequence[Floats]) -> Floats:
+    """Beside each other, each column with mean 0 and variance 1; without those that are the same everywhere."""
+    features = np.concatenate(parts, axis=1)
+    features = features - features.mean(axis=0)
+    spread = features.std(axis=0)
+    kept: Floats = features[:, spread > 0] / spread[spread > 0]
+    return kept
 
 
 def clustered(vectors: Rows, count: int, seed: int) -> Ints:

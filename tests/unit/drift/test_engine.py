@@ -121,3 +121,24 @@ def test_windows_that_do_not_fit_together_are_a_mistake() -> None:
         compare(good, Window(good.vectors, good.units[1:]))
     with pytest.raises(ValueError, match="16 and 8 dimensions"):
         compare(good, Window(good.vectors[:, :8], good.units))
+
+
+def test_one_topic_that_grows_is_told_by_the_scan_and_carried_by_its_units() -> None:
+    rng = np.random.default_rng(13)
+    centres = 3.0 * rng.normal(size=(12, 24))
+
+    def about(topics: list[int], prefix: str) -> Window:
+        vectors = centres[topics] + rng.normal(size=(len(topics), 24))
+        return Window(
+            vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+            [f"{prefix}{topic}.{n}" for n, topic in enumerate(topics)],
+        )
+
+    old = about([n % 12 for n in range(120)], "old")
+    new = about([n % 12 for n in range(96)] + [5] * 24, "new")
+    found = compare(old, new, permutations=999)
+    assert {statistic.name: statistic.p for statistic in found.statistics}["clusters"] <= 0.002
+    assert found.p is not None
+    assert found.p <= 0.01
+    first = sorted(found.contributions, key=found.contributions.__getitem__)[-20:]
+    assert all(name.startswith("new5.") for name in first)
