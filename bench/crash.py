@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -81,8 +82,8 @@ def _fork(index: int, path: Path, options: Options) -> int:
             for trial in _lane(index, options):
                 told.write(json.dumps(asdict(trial)) + "\n")
         status = 0
-    except BaseException as error:
-        print(f"lane {index}: {error!r}", file=sys.stderr, flush=True)
+    except BaseException:
+        print(f"lane {index}: {traceback.format_exc()}", file=sys.stderr, flush=True)
     finally:
         os._exit(status)
 

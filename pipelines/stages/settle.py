@@ -17,7 +17,7 @@ from pipelines.stages import audit as source_audit
 from pipelines.stages.confirm import confirm
 from pipelines.stages.files import StageFiles
 from pipelines.stages.savings import savings
-from pipelines.store import audit, collect, deletions, ledger, lexicon, questions, space_index, spaces
+from pipelines.store import audit, collect, deletions, ledger, lexicon, maintenance, questions, space_index, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -52,6 +52,7 @@ def run(ctx: Context, run_id: int) -> Accounting:
         _index(ctx, run_plan, sums)
         _caught_up(ctx, run_plan, sums)
         _collect_garbage(ctx, sums)
+        _analyse(ctx, sums)
         _forget_questions(ctx, run_plan["collection"])
         lexicon.fold(ctx.pool)
         changed = bool(sums.counts[State.LOADED] or sums.counts[State.DELETED])
@@ -183,6 +184,12 @@ def _caught_up(ctx: Context, run_plan: dict[str, Any], sums: _Sums) -> None:
 def _collect_garbage(ctx: Context, sums: _Sums) -> None:
     if sums.counts[State.LOADED] or sums.counts[State.DELETED]:
         sums.stats["texts_collected"] += collect.collect(ctx.pool, cache_days=CACHE_DAYS).texts
+
+
+def _analyse(ctx: Context, sums: _Sums) -> None:
+    """After a load as large as the corpus: without statistics a search takes fifty times as long."""
+    if sums.counts[State.LOADED]:
+        maintenance.analyse_unknown(ctx.pool)
 
 
 def _forget_questions(ctx: Context, collection: str) -> None:

@@ -17,7 +17,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pipelines.errors import FixConfiguration, Retry
-from pipelines.store.database import Pool, unbounded
+from pipelines.store.database import Pool, connection, unbounded
 from pipelines.store.sql import load
 
 Connection = psycopg.Connection[Any]
@@ -83,6 +83,15 @@ def rebuild(conn: Connection, index: str) -> None:
 def vacuum(conn: Connection, table: str) -> None:
     """Give dead rows' room back to the table, and new statistics to the planner."""
     conn.execute(sql.SQL(load("maintain")["vacuum"]).format(table=_in_schema(table)))
+
+
+def analyse_unknown(pool: Pool) -> list[str]:
+    """Give the planner statistics of tables that a load has filled; their names. Autovacuum would within some minutes."""
+    with connection(pool) as conn:
+        names = [name for (name,) in conn.execute(load("maintain")["unknown"]).fetchall()]
+        for name in names:
+            conn.execute(sql.SQL(load("maintain")["analyse"]).format(table=_in_schema(name)))
+    return names
 
 
 def space_ids(conn: Connection) -> list[int]:

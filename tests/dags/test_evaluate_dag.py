@@ -26,7 +26,8 @@ def test_it_runs_weekly_and_after_every_sync_and_space_build_and_tells_what_to_d
     dag = bag.dags["evaluate"]
     assert bag.import_errors == {}
     woken_by = {asset.name for asset in dag.timetable.asset_condition.objects}
-    assert woken_by == {"corpus_sample", "corpus_tickets", "space_knowledge", "corpus_drift_knowledge"}
+    kinds = {"corpus_drift_knowledge", "questions_drift_knowledge"}
+    assert woken_by == {"corpus_sample", "corpus_tickets", "space_knowledge", *kinds}
     assert dag.timetable.timetable.expression == "0 5 * * 0"
     assert (dag.max_active_runs, dag.catchup) == (1, False)
     assert "section *evaluate*" in dag.doc_md

@@ -55,3 +55,15 @@ SELECT id FROM space WHERE state <> 'retired' AND to_regclass('millrace.space_' 
 -- name: record
 INSERT INTO maintenance (relation, rows, bytes, index_bytes, changes, churn, recall, rebuilt, seconds)
 VALUES (%(relation)s, %(rows)s, %(bytes)s, %(index_bytes)s, %(changes)s, %(churn)s, %(recall)s, %(rebuilt)s, %(seconds)s)
+
+-- name: unknown
+-- The tables that searches join, as far as the planner knows nothing of them, or of less than half of what they hold.
+SELECT c.relname
+FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
+WHERE c.relnamespace = 'millrace'::regnamespace AND c.relname IN ('document', 'chunk', 'text', 'lexical')
+  AND (c.reltuples < 0 OR s.n_mod_since_analyze > greatest(1000, c.reltuples))
+ORDER BY c.relname
+
+-- name: analyse
+-- A role that may not is warned only; who vacuums the table meanwhile analyses it.
+ANALYZE (SKIP_LOCKED) {table}

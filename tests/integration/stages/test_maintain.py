@@ -99,3 +99,9 @@ def test_low_recall_is_answered_by_a_rebuild_and_is_red_when_that_does_not_help(
 def test_two_at_once_are_not_let(loaded: Context) -> None:
     with maintenance.at_work(loaded.pool), pytest.raises(Retry, match="another one is at work"):
         maintain.run(loaded)
+
+
+def test_a_first_load_leaves_statistics_for_the_planner(loaded: Context) -> None:
+    known = "SELECT relname FROM pg_class WHERE relname IN ('chunk', 'document', 'lexical', 'text') AND reltuples = 40"
+    assert len(rows(loaded, known)) == 4
+    assert maintenance.analyse_unknown(loaded.pool) == []

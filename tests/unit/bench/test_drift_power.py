@@ -38,3 +38,9 @@ def test_a_peer_that_is_as_good_leaves_no_margin():
 
 def test_peers_that_see_nothing_are_beaten():
     assert result(False, {0: {"mmd": 0.0}, 1: {"mmd": 0.0}}).ok
+
+
+def test_a_quick_run_is_held_to_what_its_few_trials_can_show():
+    floors = {limit.figure: limit.at_least for limit in result(True).floors}
+    assert 0.2 < floors["power_mean"] < 0.8  # five trials
+    assert {limit.figure: limit.at_least for limit in result(False).floors}["power_mean"] == 0.8
