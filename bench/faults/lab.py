@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -92,8 +92,9 @@ class Lab:
 
     def __enter__(self) -> Self:
         _sweep()
-        self._owner = (self.folder / "owner").open("w")
+        self._owner = (self.folder / "owner.new").open("w")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
+        (self.folder / "owner.new").rename(self.folder / "owner")  # a lab that starts beside this one sees it locked
         self.postgres.start()
         self.postgres.ensure_database(TEMPLATE)
         migrate(self.postgres.dsn(TEMPLATE))
@@ -169,13 +170,10 @@ class Lab:
 def _sweep() -> None:
     """Stop and remove the labs of benches that were killed: nobody holds the lock on their owner file."""
     for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner"):
-        with owner.open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        with suppress(FileNotFoundError, BlockingIOError), owner.open("r+") as handle:  # another lab sweeps it, or owns it
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             Postgres(owner.parent / "pg", durable=False).discard()
-        shutil.rmtree(owner.parent, ignore_errors=True)
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def in_child(work: Callable[[], None]) -> int:
