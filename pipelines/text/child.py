@@ -77,7 +77,7 @@ def _serve(requests: BinaryIO, replies: BinaryIO, parser: str) -> None:
         replies.flush()
         _limit_time(seconds)
         answer = wire.reply(function(content, fmt))
-        signal.alarm(0)
+        _lift_limit()
         replies.write(wire.LENGTH.pack(len(answer)))
         replies.write(answer)
         replies.flush()
@@ -90,6 +90,13 @@ def _limit_time(seconds: float) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, hard))
     signal.alarm(int(_ORPHANED * seconds) + 5)
+
+
+def _lift_limit() -> None:
+    """A document's limit ends with it: the next one's parser may take long to import."""
+    signal.alarm(0)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,12 @@ def test_a_bad_document_gets_its_reason_and_the_next_one_loads(fmt, reason, deta
         assert _said(pool, "echo", "still here") == "still here"
 
 
+def test_a_parser_that_is_slow_to_import_is_not_charged_to_the_document_before():
+    with ParsePool(_QUICK, 1, _HOSTILE) as pool:
+        assert _said(pool, "echo", "first") == "first"
+        assert _said(pool, "slow_import", "then") == "then"
+
+
 def test_bad_documents_among_good_ones_cost_only_themselves(pool):
     formats = ["echo", "exit", "echo", "segv", "hog", "echo", "loop", "echo", "raise", "echo"] * 2
     items = [(_content(f"text {i}", f"file:///{i}"), fmt) for i, fmt in enumerate(formats)]

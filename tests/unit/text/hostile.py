@@ -21,6 +21,13 @@ def parse(content: Content, fmt: str) -> list[Document | Rejected]:
     return [Document(content.uri, text, ())] if text else []
 
 
+def prepare(content: Content, fmt: str) -> None:
+    """Only "slow_import" takes long to import: more processor time than a first document may use."""
+    start = time.process_time()
+    while fmt == "slow_import" and time.process_time() - start < 4:
+        pass
+
+
 def _loop(content: Content) -> str:
     while True:
         pass
@@ -108,6 +115,7 @@ _LEAKED: list[object] = []
 
 ACTIONS: dict[str, Callable[[Content], str]] = {
     "echo": lambda content: content.data.decode(),
+    "slow_import": lambda content: content.data.decode(),
     "size": lambda content: f"{len(content.data)} bytes",
     "loop": _loop,
     "sleep": _sleep,
