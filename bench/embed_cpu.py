@@ -176,9 +176,15 @@ def _result(
             figures[f"{tier}_vs_best_peer"] = _ratio(found, mine, rivals)
         if tier != "int8":
             figures[f"{tier}_share_of_gemm_peak"] = _share(found, mine, tier, work)
+    figures["default_share_of_gemm_peak"] = _share(found, DEFAULT, "f32", work)
     figures["rounds_with_steal"] = sum(rounds.discarded for rounds in found.values())
     left_out = [*(("f32_vs_best_peer", "bf16_vs_best_peer") if options.quick else ())]
-    notes = [*failed, "ratios are those of the worse length mix; shares are of the products' own rate in the same round"]
+    most = 1 / figures["default_share_of_gemm_peak"]
+    notes = [
+        *failed,
+        "ratios are those of the worse length mix; shares are of the products' own rate in the same round",
+        f"at the f32 products' own rate, without any other work, an engine would be {most:.2f} times the default",
+    ]
     if not native:
         left_out += [floor.figure for floor in FLOORS if floor.figure.startswith("bf16")]
         notes.append("not applicable: this CPU has no bf16 arithmetic of its own, so the bf16 tier is not measured")
