@@ -301,6 +301,9 @@ class Collection(Strict):
     model: str
     golden: str | None = Field(default=None, description="JSON lines of questions that a new space is judged by")
     reranker: str | None = Field(default=None, description="orders what search found; by sentences without one")
+    keep_past_days: int | None = Field(
+        default=365, ge=0, le=36_500, description="replaced and deleted passages are kept so long; null: for ever"
+    )
     keep_questions_days: int = Field(default=0, ge=0, le=3650, description="what users ask is kept so long; 0: not at all")
 
 

@@ -245,6 +245,15 @@ CREATE TABLE millrace.chunk_past (
     run_id          bigint NOT NULL                       -- the run that replaced it
 );
 CREATE INDEX chunk_past_by_document ON millrace.chunk_past (tenant, doc_id, valid_to);
+CREATE INDEX chunk_past_by_end ON millrace.chunk_past (tenant, valid_to);
+
+-- Replaced chunks are forgotten after a time; since when a collection's past is whole.
+CREATE TABLE millrace.past_forgotten (
+    tenant          text NOT NULL,
+    collection      text NOT NULL,
+    before          timestamptz NOT NULL,                 -- of what ended earlier, some is gone
+    PRIMARY KEY (tenant, collection)
+);
 
 -- One row per model version and collection; its vectors live in the table millrace.space_<id>.
 CREATE TABLE millrace.space (

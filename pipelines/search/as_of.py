@@ -96,11 +96,16 @@ def _moment(conn: Connection, query: Query) -> dict[str, Any]:
     """The moment that is asked for, the chunk set that served then, and what to say of both."""
     queries, names = load("as_of"), {"tenant": query.tenant, "collection": query.collection}
     moment = query.as_of if isinstance(query.as_of, datetime) else _end_of(conn, query)
-    first, now = conn.execute(queries["bounds"], names).fetchall()[0]
+    first, now, forgotten = conn.execute(queries["bounds"], names).fetchall()[0]
     if first is None or moment < first:
         since = "it has no run" if first is None else f"its first run began at {first.isoformat()}"
         raise FixConfiguration(
             f"nothing of {query.collection!r} was served at {moment.isoformat()}: {since}; ask for a later moment"
+        )
+    if forgotten is not None and moment < forgotten:
+        raise FixConfiguration(
+            f"what was served at {moment.isoformat()} is not all kept: of passages replaced before {forgotten.isoformat()} "
+            "some are gone (keep_past_days); ask for a later moment"
         )
     if moment > now:
         raise FixConfiguration(f"{moment.isoformat()} is not over yet (it is {now.isoformat()}); leave as-of out")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.errors import FixConfiguration
 from pipelines.stages import canary
 from pipelines.store import drift as store
-from pipelines.store import vectors
+from pipelines.store import past, vectors
 from pipelines.store.drift import Sample
 
 if TYPE_CHECKING:
@@ -23,9 +24,16 @@ EMBEDDED = 5_000  # texts of one window, at most: a minute or two on two cores
 def read(ctx: Context, space: Space, source: str, since: datetime, until: datetime) -> tuple[Sample, Sample]:
     """What was served in the days before the window, and what became current in it.
 
-    Raises FailRun where vectors have to be made and the embedder is not the one any more that made the others.
+    Raises FixConfiguration where the collection does not keep its past so long, FailRun where vectors have to be made and
+    the embedder is not the one any more that made the others.
     """
     span = timedelta(days=ctx.settings.drift.reference_days)
+    forgotten = past.forgotten(ctx.pool, space.collection, tenant=space.tenant)
+    if forgotten is not None and since - span < forgotten:
+        raise FixConfiguration(
+            f"{since.date()} is compared with what was served since {(since - span).date()}, and of passages replaced "
+            f"before {forgotten.date()} some are gone (keep_past_days); look at a later day, or have fewer reference_days"
+        )
     before = store.served_before(ctx.pool, space, source, since, span)
     now = store.became_current(ctx.pool, space, source, since, until)
     return _whole(ctx, space, before), _whole(ctx, space, now)

@@ -1,9 +1,9 @@
 """Stage maintain: keep tables and indexes in shape, and find out whether the vector indexes still find what they should.
 
-Leftovers of interrupted rebuilds go first. Then, table by table: an index is rebuilt whose table changed by more than CHURN
-since it was built, before the vacuum, which would have to mend every dead entry of its graph; the table is vacuumed and
-analysed. Each space's index is compared with exact search on vectors drawn from it; below LEAST_RECALL it is rebuilt and
-asked again, and if that does not help the run is red.
+Leftovers of interrupted rebuilds go first, and replaced passages that are older than their collection keeps them. Then,
+table by table: an index is rebuilt whose table changed by more than CHURN since it was built, before the vacuum, which would
+have to mend every dead entry of its graph; the table is vacuumed and analysed. Each space's index is compared with exact
+search on vectors drawn from it; below LEAST_RECALL it is rebuilt and asked again, and if that does not help the run is red.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import FailRun
 from pipelines.stages.verify import LEAST_RECALL, recall_at_10
-from pipelines.store import maintenance, space_index, spaces
+from pipelines.store import maintenance, past, space_index, spaces
 from pipelines.store.maintenance import Connection, Table
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Report:
     tables: tuple[Kept, ...]
     dropped: tuple[str, ...]  # invalid indexes that an interrupted rebuild had left
     failures: tuple[str, ...] = field(default=())
+    forgotten: int = 0  # replaced passages that were kept long enough
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -61,7 +62,8 @@ class Report:
     def text(self) -> str:
         """A line for each table, and what was dropped."""
         dropped = [f"dropped what an interrupted rebuild left: {', '.join(self.dropped)}"] if self.dropped else []
-        return "\n".join([*(kept.text() for kept in self.tables), *dropped, *self.failures])
+        past = [f"forgot {self.forgotten} replaced passages (keep_past_days)"] if self.forgotten else []
+        return "\n".join([*past, *(kept.text() for kept in self.tables), *dropped, *self.failures])
 
 
 def run(ctx: Context, *, seed: int = 1) -> Report:
@@ -73,9 +75,15 @@ def run(ctx: Context, *, seed: int = 1) -> Report:
     with maintenance.at_work(ctx.pool) as conn:
         found = maintenance.tables(conn)
         dropped = maintenance.drop_leftovers(conn)
+        forgotten = _forget(ctx)
         by_table = {f"space_{number}": number for number in maintenance.space_ids(conn)}
         kept = [_keep(ctx, conn, table, by_table.get(table.name), seed) for table in found]
-    return Report(tuple(kept), tuple(dropped), tuple(_failures(kept)))
+    return Report(tuple(kept), tuple(dropped), tuple(_failures(kept)), forgotten)
+
+
+def _forget(ctx: Context) -> int:
+    kept = {name: settings.keep_past_days for name, settings in ctx.settings.collections.items()}
+    return sum(past.forget(ctx.pool, name, days) for name, days in kept.items() if days is not None)
 
 
 def require(report: Report) -> None:

@@ -89,9 +89,9 @@ More: `docs/runbook.md`, section *reembed*; from a shell `millrace reembed`, `mi
 MAINTAIN = """\
 ### Maintenance
 
-Weekly, beside readers and writers: indexes whose table changed by more than a fifth since they were built are built anew,
-every table is vacuumed and analysed, and each vector index is compared with exact search. Works on what is there now;
-running it again is harmless.
+Weekly, beside readers and writers: replaced passages older than the collection keeps (`keep_past_days`) are removed, indexes
+whose table changed by more than a fifth since they were built are built anew, every table is vacuumed and analysed, and each
+vector index is compared with exact search. Works on what is there now; running it again is harmless.
 
 #### When the task is red
 

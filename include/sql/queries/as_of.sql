@@ -2,8 +2,9 @@
 SELECT set_config('statement_timeout', %(timeout)s, true)
 
 -- name: bounds
--- When the collection's first run began, before which nothing was served, and what time it is.
-SELECT min(started_at), clock_timestamp()
+-- When the collection's first run began, before which nothing was served, what time it is, and since when its past is whole.
+SELECT min(started_at), clock_timestamp(),
+       (SELECT before FROM past_forgotten WHERE tenant = %(tenant)s AND collection = %(collection)s)
 FROM run WHERE tenant = %(tenant)s AND collection = %(collection)s
 
 -- name: run
