@@ -40,8 +40,7 @@ QUICK_DOCUMENTS = 60  # of a given feed
 SEARCHES = 0.5  # share of searches among the reads; the others read a whole document
 STOP = -1
 PASSAGES = """
-SELECT CASE WHEN t.body LIKE '%%' || E'\\n\\n' || '%%' AND cardinality(c.heading_path) > 0
-    THEN substr(t.body, strpos(t.body, E'\\n\\n') + 2) ELSE t.body END
+SELECT right(t.body, c.char_end - c.char_start)
 FROM document d JOIN chunk c USING (tenant, chunk_set, doc_id) JOIN text t USING (tenant, text_sha)
 JOIN space_1 v USING (tenant, text_sha) WHERE d.uri = %s ORDER BY c.ordinal
 """
