@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipelines.store.deletions import Hold
     from pipelines.store.ledger import SourceStatus
     from pipelines.store.quarantine import QuarantineItem
+    from pipelines.store.questions import Listed
     from pipelines.store.space_states import Switch
 
 
@@ -285,6 +286,16 @@ def candidates(listed: Sequence[Proposed]) -> str:
         lines += [f"    {entry.evidence[:200]}"] if entry.evidence else []
         lines += [f"    {entry.state} by {entry.decided_by}: {entry.reason or 'no reason'}"] if entry.decided_by else []
     return "\n".join(lines) or "no candidates"
+
+
+def questions(listed: Sequence[Listed]) -> str:
+    """Questions with the cosine of their nearest passage, how often and when last they were asked."""
+    lines = [
+        f"{'     ' if entry.similarity is None else f'{entry.similarity:5.2f}'}  {entry.times:>4} x  {entry.last:%Y-%m-%d}  "
+        f"{entry.question[:200]}"
+        for entry in listed
+    ]
+    return "\n".join(["near   asked   last        question", *lines]) if lines else "no questions"
 
 
 def benchmarks(found: Mapping[str, Any]) -> str:

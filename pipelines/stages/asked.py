@@ -1,13 +1,17 @@
-"""Keep what a user asked, where the collection keeps its questions. Never the reason for a search to fail."""
+"""What users ask, where the collection keeps its questions: keep it, list it, forget it.
+
+Keeping is never the reason for a search to fail.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
 
-from pipelines.errors import MillraceError
+from pipelines.errors import FixConfiguration, MillraceError
 from pipelines.search.query import clean_text
-from pipelines.store import questions
+from pipelines.store import questions, spaces
 
 if TYPE_CHECKING:
     from pipelines.context import Context
@@ -39,6 +43,42 @@ def keep(ctx: Context, query: Query, found: Found) -> None:
         )
     except MillraceError as error:
         _warn_once(str(error))
+
+
+def listing(
+    ctx: Context, collection: str, *, days: int = 28, order: Literal["farthest", "most"] = "farthest", limit: int = 20
+) -> list[questions.Listed]:
+    """The different questions of so many days: first those that the corpus holds least of, or those asked most often.
+
+    Raises FixConfiguration for a collection that keeps none or serves nothing.
+    """
+    _must_keep(ctx, collection)
+    space = spaces.active(ctx.pool, collection)
+    if space is None:
+        raise FixConfiguration(f"collection {collection!r} serves nothing, so nothing was asked of it; sync a source of it")
+    return questions.listed(ctx.pool, space, datetime.now(UTC) - timedelta(days=days), order, limit)
+
+
+def forget(ctx: Context, collection: str, question: str) -> int:
+    """Remove a question; returns how often it was there. Raises FixConfiguration for one that is not kept."""
+    _must_keep(ctx, collection)
+    removed = questions.forget(ctx.pool, collection, clean_text(question))
+    if not removed:
+        raise FixConfiguration(
+            f"no such question is kept of collection {collection!r}; give it word for word as `millrace questions` prints it"
+        )
+    return removed
+
+
+def _must_keep(ctx: Context, collection: str) -> None:
+    settings = ctx.settings.collections.get(collection)
+    if settings is None:
+        known = ", ".join(sorted(ctx.settings.collections))
+        raise FixConfiguration(f"there is no collection {collection!r} (known: {known}); see models.yaml")
+    if not settings.keep_questions_days:
+        raise FixConfiguration(
+            f"collection {collection!r} keeps no questions; say for how many days in models.yaml (keep_questions_days)"
+        )
 
 
 def _warn_once(reason: str) -> None:

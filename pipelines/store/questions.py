@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,16 @@ class Asked:
     similarity: npt.NDArray[np.float64]
     asked: int = 0  # in the span, each as often as it was asked
     different: int = 0  # of those, drawn or not
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A question, how often and when last it was asked, and the mean cosine of its nearest passage, None if unknown."""
+
+    question: str
+    times: int
+    last: datetime
+    similarity: float | None
 
 
 def keep(
@@ -68,6 +79,27 @@ def asked(pool: Pool, space: Space, since: datetime, until: datetime) -> Asked:
     similarity = np.array([np.nan if row[2] is None else row[2] for row in rows], dtype=np.float64)
     total, different = rows[0][3:5] if rows else (0, 0)
     return Asked(tuple(row[0] for row in rows), tuple(row[1] for row in rows), similarity, total, different)
+
+
+def listed(pool: Pool, space: Space, since: datetime, order: Literal["farthest", "most"], limit: int) -> list[Listed]:
+    """The different questions since a moment, in one of two orders; similarities as this space found them."""
+    values = {
+        "tenant": space.tenant,
+        "collection": space.collection,
+        "space": space.id,
+        "since": since,
+        "farthest": order == "farthest",
+        "limit": limit,
+    }
+    with connection(pool) as conn:
+        return [Listed(*row) for row in conn.execute(load("questions")["listed"], values)]
+
+
+def forget(pool: Pool, collection: str, question: str, *, tenant: str = PUBLIC_TENANT) -> int:
+    """Remove a question, however often it was asked; returns how many rows."""
+    with connection(pool) as conn:
+        values = {"tenant": tenant, "collection": collection, "question": question}
+        return conn.execute(load("questions")["forget"], values).rowcount
 
 
 def expire(pool: Pool, collection: str, days: int, *, tenant: str = PUBLIC_TENANT) -> int:

@@ -113,6 +113,23 @@ def test_a_first_session(project: Path, millrace: Millrace) -> None:
     assert "1 documents are tried again" in millrace("replay", "docs").out
 
 
+def test_questions_are_kept_listed_and_forgotten_where_the_collection_says_so(project: Path, millrace: Millrace) -> None:
+    (project / "docs/ropes.md").write_text("# Tow ropes\n\nTow ropes are replaced every ten months.\n")
+    assert millrace("sync", "docs").code == 0
+    millrace("search", "who replaces the ropes?")
+    refused = millrace("questions")
+    assert (refused.code, "keeps no questions" in refused.err) == (2, True), refused
+    models = project / "include/config/models.yaml"
+    models.write_text(models.read_text().replace("model: h}", "model: h, keep_questions_days: 9}"))
+    millrace("search", "who replaces the ropes?")
+    listed = millrace("questions")
+    assert listed.out.splitlines()[1].endswith("who replaces the ropes?")
+    (entry,) = millrace("questions", "--json").json["questions"]
+    assert (entry["times"], entry["similarity"] is not None) == (1, True)
+    assert millrace("questions", "--forget", "who replaces the ropes?").out == "forgotten; it was kept 1 x\n"
+    assert millrace("questions").out == "no questions\n"
+
+
 def test_held_deletions_exit_with_three_and_name_the_command(project: Path, millrace: Millrace) -> None:
     fill(project, 12)
     millrace("sync", "docs")

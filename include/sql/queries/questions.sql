@@ -20,6 +20,23 @@ FROM different
 ORDER BY sha256(int4send(%(seed)s) || convert_to(question, 'UTF8'))
 LIMIT %(limit)s
 
+-- name: listed
+-- Each different question since a moment, the ones whose nearest passage was farthest first, or else those asked most often;
+-- similarities of one space only.
+SELECT q.*
+FROM (
+    SELECT question, count(*) AS times, max(asked_at) AS last,
+           avg(similarity) FILTER (WHERE space_id = %(space)s)::float8 AS similarity
+    FROM question_asked
+    WHERE tenant = %(tenant)s AND collection = %(collection)s AND asked_at >= %(since)s
+    GROUP BY question
+) AS q
+ORDER BY CASE WHEN %(farthest)s THEN similarity END NULLS LAST, times DESC, last DESC, question
+LIMIT %(limit)s
+
+-- name: forget
+DELETE FROM question_asked WHERE tenant = %(tenant)s AND collection = %(collection)s AND question = %(question)s
+
 -- name: expire
 DELETE FROM question_asked
 WHERE tenant = %(tenant)s AND collection = %(collection)s

@@ -11,9 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipelines import terminal
 from pipelines.config import Collection
 from pipelines.context import Context
 from pipelines.drift.verdict import State
+from pipelines.errors import FixConfiguration
 from pipelines.records import Accounting
 from pipelines.search.query import Query
 from pipelines.stages import ask, asked, drift, representation, search
@@ -66,6 +68,29 @@ def test_what_users_ask_is_kept_and_nothing_else(corpus: Context, dsn: str) -> N
     keeping(corpus, 0)
     search.run(corpus, query("not kept"))
     assert len(rows(dsn)) == 3
+
+
+def test_they_are_listed_and_forgotten_word_for_word(corpus: Context) -> None:
+    for text in ("Who looks at the crane?", "Who looks at the crane?", "How is onion broth made?"):
+        search.run(corpus, query(text))
+    search.run(corpus, query("anchor", mode="text"))
+    farthest = asked.listing(corpus, "knowledge")
+    assert [entry.question for entry in farthest] == ["How is onion broth made?", "Who looks at the crane?", "anchor"]
+    assert farthest[-1].similarity is None  # found by words alone
+    most = asked.listing(corpus, "knowledge", order="most", limit=1)
+    assert [(entry.question, entry.times) for entry in most] == [("Who looks at the crane?", 2)]
+    lines = terminal.questions(farthest).splitlines()
+    assert lines[1].endswith("How is onion broth made?")
+    assert len(lines) == 4
+    assert asked.forget(corpus, "knowledge", " Who looks at the crane? ") == 2
+    assert len(asked.listing(corpus, "knowledge")) == 2
+    with pytest.raises(FixConfiguration, match="no such question is kept"):
+        asked.forget(corpus, "knowledge", "Who looks at the crane?")
+    with pytest.raises(FixConfiguration, match="there is no collection 'nowhere'"):
+        asked.listing(corpus, "nowhere")
+    keeping(corpus, 0)
+    with pytest.raises(FixConfiguration, match="keeps no questions"):
+        asked.listing(corpus, "knowledge")
 
 
 def test_a_database_that_keeps_no_question_is_no_reason_not_to_answer(
