@@ -129,10 +129,11 @@ def _end_of(conn: Connection, query: Query) -> datetime:
 
 def _legs(conn: Connection, query: Query, space: Space, arguments: dict[str, Any]) -> tuple[Legs, list[str]]:
     """What each leg found, as in `hybrid.py`, and a note on what could not be compared."""
-    lexemes = [] if query.mode == "dense" else fulltext.read_lexemes(conn, arguments["text"])
-    rows = conn.execute(_filled(space, "statistics"), {**arguments, "lexemes": lexemes}).fetchall()
+    word_of = {} if query.mode == "dense" else fulltext.read_lexemes(conn, arguments["text"])
+    rows = conn.execute(_filled(space, "statistics"), {**arguments, "lexemes": list(word_of)}).fetchall()
     texts, words, lacking = rows[0][:3]
-    terms = fulltext.weighted(((term, having) for *_, term, having in rows if term is not None), texts, words)
+    forms = ((word_of[lexeme], term, having) for *_, lexeme, term, having in rows if term is not None)
+    terms = fulltext.weighted(forms, texts, words)
     values = {**arguments, **fulltext.scoring(terms), "match": fulltext.any_of(terms.known)}
     scores = conn.execute(_filled(space, "scores"), values).fetchall()
     similarity = {bytes(sha): float(cosine) for sha, cosine, *_ in scores if cosine is not None}

@@ -11,6 +11,7 @@ analysed here. Knows nothing of vectors (`hybrid.py`) and of fusion (`fusion.py`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import log
@@ -35,8 +36,13 @@ WAYS = 200  # alternatives of the query that finds the texts which could
 
 
 class Term(NamedTuple):
-    """A word of the question as texts have it: as a tsquery, in how many texts, and what its presence tells."""
+    """A word of the question in one of the forms that texts have it in.
 
+    As a tsquery, in how many texts, and what its presence tells: that of the word, however rare this form of it is. A word
+    that all English texts have tells nothing where it stands unstemmed in the only French one.
+    """
+
+    word: str
     query: str
     texts: int
     idf: float
@@ -48,15 +54,15 @@ class Term(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """All words that texts know, the rarest first, and the mean number of words of a text."""
+    """All forms of words that texts know, those that tell most first, and the mean number of words of a text."""
 
     known: tuple[Term, ...]
     mean: float
 
     @property
     def information(self) -> float:
-        """What all words together tell: the relevance of a text of mean length that has each once."""
-        return sum(term.idf for term in self.known)
+        """What all words together tell: the relevance of a text of mean length that has each once, in one form."""
+        return sum({term.word: term.idf for term in self.known}.values())
 
 
 NO_TERMS = Terms((), 1.0)
@@ -64,20 +70,25 @@ NO_TERMS = Terms((), 1.0)
 
 def read_terms(conn: Connection, tenant: str, text: str) -> Terms:
     """The question's words with the statistics of the tenant's texts."""
-    values = {"tenant": tenant, "lexemes": read_lexemes(conn, text), "pending": PENDING}
+    word_of = read_lexemes(conn, text)
+    values = {"tenant": tenant, "lexemes": list(word_of), "pending": PENDING}
     rows = conn.execute(statements.load("search")["statistics"], values).fetchall()
-    return weighted(((query, texts) for query, texts, _, _ in rows), *rows[0][2:]) if rows else NO_TERMS
+    return weighted(((word_of[row[0]], *row[1:3]) for row in rows), *rows[0][3:]) if rows else NO_TERMS
 
 
-def read_lexemes(conn: Connection, text: str) -> list[str]:
-    """What the question's words are as texts have them, in every language that texts are indexed in."""
+def read_lexemes(conn: Connection, text: str) -> dict[str, str]:
+    """{form that texts may have it in, in any language that they are indexed in: the question's word}."""
     rows = conn.execute(statements.load("search")["terms"], {"text": text, "words": QUERY_WORDS})
-    return [lexeme for (lexeme,) in rows]
+    return dict(rows.fetchall())
 
 
-def weighted(found: Iterable[tuple[str, int]], texts: int, words: int) -> Terms:
-    """Terms with their weights: each as a tsquery and in how many texts, of `texts` with so many words together."""
-    known = [Term(query, having, _idf(having, texts)) for query, having in found]
+def weighted(found: Iterable[tuple[str, str, int]], texts: int, words: int) -> Terms:
+    """Terms with their weights: word, form as a tsquery and in how many texts, of `texts` with so many words together."""
+    forms = list(found)
+    having = Counter[str]()
+    for word, _, count in forms:
+        having[word] += count
+    known = [Term(word, query, count, _idf(min(texts, having[word]), texts)) for word, query, count in forms]
     mean = words / max(1, texts)
     return Terms(tuple(sorted(known, key=lambda term: (-term.idf, term.query))), max(1.0, mean))
 

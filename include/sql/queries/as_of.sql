@@ -87,11 +87,11 @@ texts AS MATERIALIZED (
         SELECT FROM embedding_cache e
         WHERE (e.tenant, e.embedder_fingerprint, e.text_sha) = (%(tenant)s, %(fingerprint)s, x.text_sha))
 ), counted AS (
-    SELECT term_query(q.lexeme) AS term,
+    SELECT q.lexeme, term_query(q.lexeme) AS term,
            (SELECT count(*) FROM analysed a WHERE a.tsv @@ term_query(q.lexeme)) AS texts
     FROM unnest(%(lexemes)s::text[]) AS q (lexeme)
 )
-SELECT w.texts, w.words, l.texts, c.term::text, c.texts
+SELECT w.texts, w.words, l.texts, c.lexeme, c.term::text, c.texts
 FROM whole w CROSS JOIN lacking l LEFT JOIN counted c ON c.texts > 0
 ORDER BY c.term::text
 

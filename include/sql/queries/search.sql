@@ -19,7 +19,7 @@ SELECT collection FROM space WHERE tenant = %(tenant)s AND state = 'active' ORDE
 -- name: terms
 -- The question's first words as one OR query over the stems of every language that texts are indexed in, so that a text is
 -- found in its own language, and over the plain words, for texts in other languages. The language that stops most of the
--- words is the question's own: what it stops is no term at all.
+-- words is the question's own: what it stops is no term at all. With each, the question's word that it is a form of.
 WITH words AS (
     SELECT lexeme AS word
     FROM unnest(to_tsvector('simple', %(text)s))
@@ -38,11 +38,11 @@ WITH words AS (
     FROM stems s
     WHERE NOT EXISTS (SELECT FROM stops WHERE place = 1 AND s.word = ANY (stops.words))
 ), lexemes AS (
-    SELECT unnest(tsvector_to_array(stem)) AS lexeme FROM kept
+    SELECT unnest(tsvector_to_array(stem)) AS lexeme, word FROM kept
     UNION
-    SELECT word FROM kept
+    SELECT word, word FROM kept
 )
-SELECT lexeme FROM lexemes ORDER BY lexeme;
+SELECT lexeme, min(word) FROM lexemes GROUP BY lexeme ORDER BY lexeme;
 
 -- name: statistics
 -- In how many texts each term is, and of how many texts with how many words: as the last fold left it, with what the search
@@ -64,7 +64,7 @@ WITH fresh AS MATERIALIZED (
     SELECT a.lexeme, a.term, greatest(0, coalesce(k.texts, 0)) + (SELECT count(*) FROM fresh f WHERE f.tsv @@ a.term) AS texts
     FROM asked a LEFT JOIN term k ON k.tenant = %(tenant)s AND k.lexeme = a.lexeme
 )
-SELECT c.term::text, c.texts, w.texts, w.words
+SELECT c.lexeme, c.term::text, c.texts, w.texts, w.words
 FROM counted c, whole w
 WHERE c.texts > 0 OR EXISTS (SELECT FROM lexical_change WHERE tenant = %(tenant)s)
 ORDER BY c.lexeme;

@@ -12,7 +12,7 @@ from pipelines.search.fulltext import Term, any_of, at_least
 
 
 def terms(*idf: float) -> list[Term]:
-    return [Term(f"'t{place}'", 10, value) for place, value in enumerate(idf)]
+    return [Term(f"t{place}", f"'t{place}'", 10, value) for place, value in enumerate(idf)]
 
 
 def matches(query: str, having: frozenset[str]) -> bool:
@@ -58,6 +58,18 @@ def test_a_rare_word_tells_more_than_a_common_one_and_every_word_something() -> 
 
 def test_the_rarest_word_is_weighed_and_common_ones_while_it_is_cheap() -> None:
     many = fulltext.AFFORDABLE
-    assert fulltext._affordable([Term("'a'", 2 * many, 1.0), Term("'b'", 3 * many, 0.5)]) == 1
-    assert fulltext._affordable([Term("'a'", 10, 3.0), Term("'b'", many - 10, 1.0), Term("'c'", many, 0.5)]) == 2
-    assert fulltext._affordable([Term("'a'", 10, 3.0)]) == 1
+    assert fulltext._affordable([Term("a", "'a'", 2 * many, 1.0), Term("b", "'b'", 3 * many, 0.5)]) == 1
+    assert (
+        fulltext._affordable([Term("a", "'a'", 10, 3.0), Term("b", "'b'", many - 10, 1.0), Term("c", "'c'", many, 0.5)]) == 2
+    )
+    assert fulltext._affordable([Term("a", "'a'", 10, 3.0)]) == 1
+
+
+def test_a_word_tells_as_much_in_each_of_its_forms_as_all_of_them_are_rare() -> None:
+    forms = [("flows", "'flow'", 400), ("flows", "'flows'", 1), ("wing", "'wing'", 20)]
+    found = fulltext.weighted(forms, 1000, 50_000)
+    idf = {term.query: term.idf for term in found.known}
+    assert idf["'flows'"] == idf["'flow'"] == pytest.approx(fulltext._idf(401, 1000))
+    assert found.information == pytest.approx(idf["'flow'"] + idf["'wing'"])
+    assert [term.query for term in found.known] == ["'wing'", "'flow'", "'flows'"]
+    assert fulltext.weighted([("a", "'a'", 9), ("a", "'b'", 9)], 10, 10).known[0].idf > 0
