@@ -22,7 +22,7 @@ NEIGHBOURS = 5
 TAILS = (0.01, 0.02, 0.04)  # of the rows, by their distance to the nearest
 CLUSTERS = 24  # of rows, for shares: fine enough that a new topic is one of its own
 UNIT_CLUSTERS = (12, 24, 40)  # of units' means: whatever the grain of what changed, one of them is near it
-SCATTER_CLUSTERS = 12  # for distances to the centre
+SCATTER_CLUSTERS = (8, 12, 16, 20)  # for distances to the centre: their average depends little on where one clustering cuts
 UNITS_A_CLUSTER = 8
 FAINT = 1e-6  # below every distance that means something; copies have none
 ROUNDS = 15  # of Lloyd's iteration
@@ -132,18 +132,24 @@ def _nearest(pool: Pool, distances: Singles) -> Floats:
 
 
 def scatter(pool: Pool, vectors: Singles, seed: int) -> Floats:
-    """The kernel of the mean logarithm of the distance to the centre of the row's cluster, itself not counted."""
-    member = clustered(vectors, _clusters(pool, SCATTER_CLUSTERS), seed)
+    """The kernel of how far rows are from the centre of their cluster, beside the other rows of that cluster."""
+    counts = sorted({_clusters(pool, count) for count in SCATTER_CLUSTERS})
+    rows = np.sum([_away(vectors, clustered(vectors, count, seed)) for count in counts], axis=0)
+    found = pool.averaged(rows)
+    return np.outer(found, found)
+
+
+def _away(vectors: Singles, member: Ints) -> Floats:
+    """(rows,): the logarithm of the squared distance to the centre of the cluster's other rows, less the cluster's mean.
+
+    Some topics are wider than others; how many rows each has is no scatter. A row alone in its cluster has 0.
+    """
     counts = np.bincount(member)
     centres = np.stack([vectors[member == cluster].mean(axis=0) for cluster in range(len(counts))])
-    alone = counts[member] == 1
     others = counts[member] / np.maximum(counts[member] - 1, 1)
-    away = ((vectors - centres[member]) ** 2).sum(axis=1) * others**2
-    known = np.log(away[~alone] + FAINT)
-    scores = np.full(len(vectors), known.mean() if len(known) else 0.0)
-    scores[~alone] = known
-    found = pool.averaged(scores)
-    return np.outer(found, found)
+    away = np.log(((vectors - centres[member]) ** 2).sum(axis=1) * others**2 + FAINT)
+    found: Floats = away - (np.bincount(member, weights=away) / counts)[member]
+    return found
 
 
 def _clusters(pool: Pool, most: int) -> int:

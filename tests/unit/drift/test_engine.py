@@ -123,6 +123,28 @@ def test_windows_that_do_not_fit_together_are_a_mistake() -> None:
         compare(good, Window(good.vectors[:, :8], good.units))
 
 
+def topics(rng, sizes: list[int], spread: list[float], prefix: str) -> Window:
+    """So many one-row units around each of the same centres, so far from them."""
+    centres = 4.0 * np.random.default_rng(20).normal(size=(len(sizes), 24))
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    vectors = centres[rows] + np.array(spread)[rows, None] * rng.normal(size=(len(rows), 24))
+    return Window(vectors, [f"{prefix}{n}" for n in range(len(rows))])
+
+
+def alone(outcome: engine.Outcome, name: str) -> float:
+    return {statistic.name: statistic.p for statistic in outcome.statistics}[name]
+
+
+def test_scatter_is_beside_the_own_topic() -> None:
+    rng = np.random.default_rng(14)
+    spread = [0.5, 2.0, 0.5, 2.0]
+    old = topics(rng, [30, 30, 30, 30], spread, "old")
+    wider = topics(rng, [30, 30, 30, 30], [1.2 * one for one in spread], "new")
+    more_of_the_wide = topics(rng, [18, 42, 18, 42], spread, "new")
+    assert alone(compare(old, wider, permutations=499), "scatter") <= 0.01
+    assert alone(compare(old, more_of_the_wide, permutations=499), "scatter") > 0.1
+
+
 def test_one_topic_that_grows_is_told_by_the_scan_and_carried_by_its_units() -> None:
     rng = np.random.default_rng(13)
     centres = 3.0 * rng.normal(size=(12, 24))
