@@ -65,7 +65,9 @@ class CeleryRig:
         path = [str(ROOT)] if models else [str(self.bare), str(ROOT)]
         process = self.workers.setdefault(name, Detached(self.rig.settings.home, f"worker-{name}"))
         command = [*AIRFLOW, "celery", "worker", "--queues", queue, "--concurrency", "2" if queue == "default" else "1"]
-        command += ["--celery-hostname", f"{name}@%h", "--skip-serve-logs"]
+        # No --celery-hostname: Airflow then asks who else is there over connections that it must not keep when the worker
+        # forks, and where that fails tasks are received and never run. So Celery has one name for all workers here.
+        command += ["--skip-serve-logs"]
         process.start(command, self.environment() | {"PYTHONPATH": os.pathsep.join(path)})
 
     def await_workers(self) -> None:

@@ -94,8 +94,22 @@ class Rig:
         """Wait for a condition."""
         deadline = time.monotonic() + SECONDS
         while not done():
-            assert time.monotonic() < deadline, f"not within {SECONDS} s"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {SECONDS} s; unfinished tasks: {self.unfinished()}\n{self.logged()}")
             time.sleep(0.3)
+
+    def unfinished(self) -> list[tuple[Any, ...]]:
+        """DAG, task, state, attempt and queue of every task that has neither succeeded nor been skipped."""
+        return self.metadata(
+            "SELECT dag_id, task_id, state, try_number, queue FROM task_instance"
+            " WHERE state IS NULL OR state NOT IN ('success', 'skipped') ORDER BY dag_id, task_id"
+        )
+
+    def logged(self, lines: int = 15) -> str:
+        """The end of every process's log."""
+        logs = sorted((self.settings.home / "logs").glob("*.log"))
+        ends = ((log.name, log.read_text(errors="replace").splitlines()[-lines:]) for log in logs)
+        return "\n".join("\n".join((f"--- {name}", *end)) for name, end in ends)
 
     def environment(self) -> dict[str, str]:
         """What selects this project for a command."""
