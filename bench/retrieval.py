@@ -17,7 +17,7 @@ from bench.harness import Limit, Options, Result
 from bench.loads.server import Server
 from bench.ranking import filtered, judged, words
 
-QUICK_QUESTIONS = 60
+QUICK_QUESTIONS, QUICK_DOCUMENTS = 60, 500
 CHUNKS = 1_000_000  # of the words part
 CRANFIELD = (
     Limit("dense_ndcg_at_10", at_least=0.50),
@@ -31,16 +31,17 @@ FILTERED = (
     Limit("filtered_short_1_percent", at_most=0),
     Limit("filtered_short_10_percent", at_most=0),
 )
+RERANKED = ("reranked_ndcg_at_10", "reranked_recall_at_100")
 TIMED = ("filtered_p95_ms_1_percent", "exact_p95_ms_1_percent", "text_p95_ms", "ts_rank_p95_ms")
 
 
 def run(options: Options) -> Result:
-    """Measure; `--quick` asks some of the questions and leaves filters and the million chunks out."""
+    """Measure; `--quick` asks some questions of some documents and leaves reranking, filters and the million chunks out."""
     part = judged.beir(options.corpus) if options.corpus else judged.golden()
     if options.quick:
         part = _some(part, options.seed)
     with judged.lab(part, options.reranker) as place:
-        means, counts = judged.measured(place, part)
+        means, counts = judged.measured(place, part, reranked=not options.quick)
     figures: dict[str, Any] = {
         "documents": len(part.documents),
         "documents_loaded": counts["loaded"],
@@ -59,7 +60,7 @@ def run(options: Options) -> Result:
         figures,
         floors=(Limit("hybrid_below_best_leg", at_most=0.005), *(CRANFIELD if cranfield else ()), *FILTERED),
         goals=CRANFIELD_GOALS if cranfield else (),
-        left_out=(*unjudged, *(floor.figure for floor in FILTERED), *TIMED) if options.quick else (),
+        left_out=(*unjudged, *RERANKED, *(floor.figure for floor in FILTERED), *TIMED) if options.quick else (),
         rows=[
             ("system", "nDCG@10", "recall@100"),
             *((system, f"{of['nDCG@10']:.4f}", f"{of['R@100']:.4f}") for system, of in means.items()),
@@ -69,11 +70,16 @@ def run(options: Options) -> Result:
 
 
 def _some(part: judged.Judged, seed: int) -> judged.Judged:
+    """Questions drawn by the seed, the documents judged for them, and others drawn to fill up."""
+    chance = random.Random(seed)
     names = sorted(part.questions)
-    kept = random.Random(seed).sample(names, min(QUICK_QUESTIONS, len(names)))
-    return replace(
-        part, questions={name: part.questions[name] for name in kept}, qrels={name: part.qrels[name] for name in kept}
-    )
+    kept = chance.sample(names, min(QUICK_QUESTIONS, len(names)))
+    qrels = {name: part.qrels[name] for name in kept}
+    wanted = {document for found in qrels.values() for document in found}
+    others = sorted(part.documents.keys() - wanted)
+    wanted.update(chance.sample(others, min(max(0, QUICK_DOCUMENTS - len(wanted)), len(others))))
+    documents = {name: body for name, body in part.documents.items() if name in wanted}
+    return replace(part, documents=documents, questions={name: part.questions[name] for name in kept}, qrels=qrels)
 
 
 def _beyond(seed: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pipelines.search.context import Assembled
     from pipelines.search.explain import Explanation
 
-HEAD = "rank fused   score =  vector +   words     cosine #     BM25 # reranked"
+HEAD = "rank fused   score =  vector +   words     cosine #     BM25 # around reranked"
 
 
 def explanation(why: Explanation) -> str:
@@ -29,7 +29,7 @@ def explanation(why: Explanation) -> str:
         reranked = "-" if hit.reranked is None else f"{hit.reranked:.3f}"
         lines.append(
             f"{hit.rank:>4} {hit.fused_rank:>5} {hit.score:>7.4f} = {hit.from_vector:>7.4f} + {hit.from_words:>7.4f}  "
-            f"{cosine:>11} {f'{hit.relevance:.2f} {_rank(hit.text_rank)}':>10} {reranked:>8}  "
+            f"{cosine:>11} {f'{hit.relevance:.2f} {_rank(hit.text_rank)}':>10} {hit.surroundings:>6.2f} {reranked:>8}  "
             f"{hit.uri}{f'!{hit.member}' if hit.member else ''}"
         )
         lines.append(

@@ -101,7 +101,7 @@ def lab(judged: Judged, reranker: Path | None = None) -> Lab:
     return made
 
 
-def measured(place: Lab, judged: Judged) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+def measured(place: Lab, judged: Judged, reranked: bool = True) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """System -> measure -> mean over the questions, and what was synced. Raises RuntimeError when not all was loaded."""
     source = Memory(judged.documents)
     counts = place.sync(source).counts
@@ -109,15 +109,15 @@ def measured(place: Lab, judged: Judged) -> tuple[dict[str, dict[str, float]], d
         raise RuntimeError(f"the sync loaded nothing ({counts}): there is nothing to measure")
     names = {source.uri(name): name for name in judged.documents}
     with place.context(source) as ctx:
-        runs: dict[str, dict[str, dict[str, float]]] = {system: {} for system in ("dense", "text", "hybrid", "reranked")}
+        runs: dict[str, dict[str, dict[str, float]]] = {}
         for name, text in judged.questions.items():
-            for system, hits in _asked(ctx, text).items():
-                runs[system][name] = metrics.ranked([names[uri] for hit in hits for uri in _uris(hit)])
+            for system, hits in _asked(ctx, text, reranked).items():
+                runs.setdefault(system, {})[name] = metrics.ranked([names[uri] for hit in hits for uri in _uris(hit)])
     means = {system: _means(judged.qrels, run) for system, run in runs.items()}
     return means, {state: int(count) for state, count in counts.items()}
 
 
-def _asked(ctx: Context, text: str) -> dict[str, list[hybrid.Hit]]:
+def _asked(ctx: Context, text: str, reranked: bool) -> dict[str, list[hybrid.Hit]]:
     space = spaces.active(ctx.pool, COLLECTION)
     if space is None:
         raise RuntimeError(f"collection {COLLECTION!r} has no active space after the sync")
@@ -126,8 +126,7 @@ def _asked(ctx: Context, text: str) -> dict[str, list[hybrid.Hit]]:
     vector = search.embedded(whole, read)
     modes: tuple[Mode, ...] = ("dense", "text", "hybrid")
     found: dict[str, list[hybrid.Hit]] = {mode: hybrid.search(ctx.pool, replace(whole, mode=mode), vector) for mode in modes}
-    ranked = search.ranked(found["hybrid"], vector, read, whole)
-    return {**found, "reranked": ranked}
+    return {**found, "reranked": search.ranked(found["hybrid"], vector, read, whole)} if reranked else found
 
 
 def _uris(hit: hybrid.Hit) -> list[str]:

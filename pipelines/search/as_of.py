@@ -25,8 +25,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow, dict_row
 
 from pipelines.errors import FixConfiguration, Switched
-from pipelines.search import access, fulltext, hybrid
-from pipelines.search.fusion import fuse
+from pipelines.search import access, fulltext, hybrid, surroundings
 from pipelines.search.hybrid import Legs, Vector
 from pipelines.search.neighbours import Passage, to_passage
 from pipelines.search.query import Hit, Query, check
@@ -138,22 +137,18 @@ def _legs(conn: Connection, query: Query, space: Space, arguments: dict[str, Any
     scores = conn.execute(_filled(space, "scores"), values).fetchall()
     similarity = {bytes(sha): float(cosine) for sha, cosine, *_ in scores if cosine is not None}
     relevance = {bytes(sha): float(value) for sha, _, value, *_ in scores if value is not None}
-    near = {bytes(sha) for sha, *_, found, _ in scores if found}
-    worded = {bytes(sha) for sha, *_, found in scores if found}
+    found_near = {bytes(sha) for sha, *_, found, _ in scores if found}
+    found_worded = {bytes(sha) for sha, *_, found in scores if found}
     notes = []
     if lacking and query.mode != "text":
         notes.append(
             f"{lacking} of {texts} texts of then have no vector of {space.model!r} any more: they were "
             + ("not searched; use mode hybrid or text" if query.mode == "dense" else "found by their words only")
         )
-    return Legs(
-        _ordered(similarity, near),
-        _ordered(relevance, worded),
-        similarity,
-        relevance,
-        fuse(similarity, relevance, terms.information),
-        terms,
-    ), notes
+    middles = {**values, **surroundings.asked(terms), "middles": list(similarity.keys() | relevance.keys())}
+    around = surroundings.weighed(terms, conn.execute(_filled(space, "surroundings"), middles)) if terms.known else {}
+    near, worded = _ordered(similarity, found_near), _ordered(relevance, found_worded)
+    return hybrid.legs_of(near, worded, similarity, relevance, around, terms), notes
 
 
 def _ordered(scores: dict[bytes, float], found: set[bytes]) -> dict[bytes, float]:
@@ -167,4 +162,5 @@ def _filled(space: Space, name: str) -> sql.Composed:
         passages=sql.SQL(queries["passages_then"]).format(visible=access.visible()),
         texts=sql.SQL(queries["texts_then"]),
         relevance=fulltext.relevance(),
+        frequency=fulltext.frequency(),
     )

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from pipelines.search import access
+from pipelines.search import access, surroundings
 from pipelines.search.fulltext import Terms, contribution
 from pipelines.search.fusion import share
 from pipelines.search.query import Hit, Query
@@ -44,6 +44,7 @@ class Facts:
     terms: Terms
     order: Mapping[Key, int]
     relevance: Mapping[Key, float]
+    around: Mapping[Key, float]
     uses: Mapping[Key, tuple[TermUse, ...]]
     near: int | None
     worded: int | None
@@ -72,7 +73,10 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class HitExplained:
-    """One hit: `score` is `from_vector` + `from_words`; `relevance` is the sum of what the terms add."""
+    """One hit: `score` is `from_vector` + `from_words`; `relevance` is the sum of what the terms add.
+
+    `from_words` is of `relevance` and of `surroundings`, the relevance of the passages around it, half and half.
+    """
 
     rank: int
     uri: str
@@ -85,6 +89,7 @@ class HitExplained:
     similarity: float | None
     dense_rank: int | None
     relevance: float
+    surroundings: float
     text_rank: int | None
     terms: tuple[TermUse, ...]
     reranked: float | None
@@ -128,6 +133,7 @@ def facts(
     hits: Sequence[Hit],
     texts: Mapping[Key, bytes],
     relevance: Mapping[bytes, float],
+    around: Mapping[bytes, float],
     found: tuple[int | None, int | None],
 ) -> Facts:
     """Read the rest of what an explanation says; `texts` are the text hashes of hits, `found` how many each leg found."""
@@ -149,6 +155,7 @@ def facts(
         terms,
         {key: place for place, key in enumerate(shown, start=1)},
         {key: relevance.get(sha, 0.0) for key, sha in shown.items()},
+        {key: around.get(sha, 0.0) for key, sha in shown.items()},
         {key: tuple(uses.get(sha, ())) for key, sha in shown.items()},
         *found,
         int(reach),
@@ -184,7 +191,7 @@ def explanation(query: Query, hits: Sequence[Hit], watch: Watch, reranker: str) 
 
 def _explained(rank: int, hit: Hit, facts: Facts) -> HitExplained:
     key = (hit.doc_id, hit.ordinal)
-    relevance = facts.relevance[key]
+    relevance, around = facts.relevance[key], facts.around[key]
     return HitExplained(
         rank,
         hit.uri,
@@ -193,10 +200,11 @@ def _explained(rank: int, hit: Hit, facts: Facts) -> HitExplained:
         facts.order[key],
         hit.score,
         hit.similarity or 0.0,
-        share(relevance, facts.terms.information),
+        share(surroundings.mix(relevance, around), facts.terms.information),
         hit.similarity,
         hit.dense_rank,
         relevance,
+        around,
         hit.text_rank,
         tuple(sorted(facts.uses[key], key=lambda use: -use.adds)),
         hit.reranked,

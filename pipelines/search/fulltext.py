@@ -93,9 +93,14 @@ def weighted(found: Iterable[tuple[str, str, int]], texts: int, words: int) -> T
     return Terms(tuple(sorted(known, key=lambda term: (-term.idf, term.query))), max(1.0, mean))
 
 
-def relevance() -> sql.SQL:
+def relevance() -> sql.Composed:
     """The fragment that scores a text `t`, which has a tsv and words; its values are those of `scoring`."""
-    return sql.SQL(statements.load("search")["relevance"])
+    return sql.SQL(statements.load("search")["relevance"]).format(frequency=frequency())
+
+
+def frequency() -> sql.Composed:
+    """The fragment that tells how often a text `t`, which has a tsv, has a term `w`: `f.tf`."""
+    return sql.SQL(statements.load("search")["frequency"]).format()
 
 
 def scoring(terms: Terms) -> dict[str, Any]:

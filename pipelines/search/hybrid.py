@@ -6,7 +6,8 @@ beside it. Filters never leave the result short: few matching chunks are compare
 index scan, and a scan that still ends early is repeated exactly. What came last is compared exactly too: it may be hard to
 reach in the index until the next vacuum.
 
-The legs are `nearest` and BM25 (`fulltext.py`); a candidate of either gets both scores, and `fusion.py` makes one of them.
+The legs are `nearest` and BM25 (`fulltext.py`); a candidate of either gets both scores. What stands around it counts with
+its words (`surroundings.py`), and `fusion.py` makes one score of them.
 Does not embed the question (the caller does), and does not answer it (`answer.py`).
 """
 
@@ -26,7 +27,7 @@ from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
 from pipelines.errors import FixConfiguration, Switched
-from pipelines.search import access, fulltext
+from pipelines.search import access, fulltext, surroundings
 from pipelines.search.explain import Watch, facts
 from pipelines.search.fusion import fuse
 from pipelines.search.query import Filters, Hit, Place, Query, check, clean_text
@@ -59,7 +60,8 @@ class Legs(NamedTuple):
     near: dict[bytes, float]  # cosine
     worded: dict[bytes, float]  # BM25
     similarity: dict[bytes, float]
-    relevance: dict[bytes, float]
+    relevance: dict[bytes, float]  # BM25
+    around: dict[bytes, float]  # BM25 of what surrounds it
     scores: dict[bytes, float]  # fused
     terms: fulltext.Terms
 
@@ -113,24 +115,40 @@ def _found(conn: Connection, query: Query, space: Space, vector: Vector | None, 
     if watch.wanted:
         texts = {(bytes(row["doc_id"]), row["ordinal"]): bytes(row["text_sha"]) for row in rows}
         found = (None if query.mode == "text" else len(legs.near), None if query.mode == "dense" else len(legs.worded))
-        watch.facts = facts(conn, space, arguments, legs.terms, hits, texts, legs.relevance, found)
+        watch.facts = facts(conn, space, arguments, legs.terms, hits, texts, legs.relevance, legs.around, found)
     return hits
 
 
 def _legs(conn: Connection, query: Query, space: Space, arguments: dict[str, Any], watch: Watch) -> Legs:
     """What each leg found, and both scores of everything that either found."""
+    near: dict[bytes, float] = {}
     with watch.phase("words"):
         terms = fulltext.NO_TERMS if query.mode == "dense" else fulltext.read_terms(conn, query.tenant, arguments["text"])
         worded = fulltext.best(conn, terms, arguments) if terms.known else {}
-    if query.mode == "text":
-        return Legs({}, worded, {}, worded, fuse({}, worded, terms.information), terms)
-    with watch.phase("vectors"):
-        near = _cosines(conn.execute(_filled(space, "nearest"), arguments))
-    with watch.phase("other leg's scores"):
-        others = {**arguments, "among": [sha for sha in worded if sha not in near]}
-        similarity = near | _cosines(conn.execute(space.fill(_text("similarities")), others))
-        relevance = worded | fulltext.of(conn, terms, [sha for sha in near if sha not in worded], arguments)
-    return Legs(near, worded, similarity, relevance, fuse(similarity, relevance, terms.information), terms)
+    similarity, relevance = near, worded
+    if query.mode != "text":
+        with watch.phase("vectors"):
+            near = _cosines(conn.execute(_filled(space, "nearest"), arguments))
+        with watch.phase("other leg's scores"):
+            others = {**arguments, "among": [sha for sha in worded if sha not in near]}
+            similarity = near | _cosines(conn.execute(space.fill(_text("similarities")), others))
+            relevance = worded | fulltext.of(conn, terms, [sha for sha in near if sha not in worded], arguments)
+    with watch.phase("surroundings"):
+        around = surroundings.read(conn, terms, list(similarity.keys() | relevance.keys()), arguments)
+    return legs_of(near, worded, similarity, relevance, around, terms)
+
+
+def legs_of(
+    near: dict[bytes, float],
+    worded: dict[bytes, float],
+    similarity: dict[bytes, float],
+    relevance: dict[bytes, float],
+    around: dict[bytes, float],
+    terms: fulltext.Terms,
+) -> Legs:
+    """The legs with the scores that they come to."""
+    scores = fuse(similarity, surroundings.mixed(relevance, around), terms.information)
+    return Legs(near, worded, similarity, relevance, around, scores, terms)
 
 
 def _cosines(rows: Iterable[tuple[bytes, float]]) -> dict[bytes, float]:

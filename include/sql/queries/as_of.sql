@@ -115,6 +115,26 @@ SELECT text_sha, similarity, relevance, near <= %(candidates)s AND similarity IS
 FROM placed
 WHERE (near <= %(candidates)s AND similarity IS NOT NULL) OR (worded <= %(candidates)s AND relevance IS NOT NULL)
 
+-- name: surroundings
+-- As search.sql's statement of the same name.
+{passages}, {texts}, placed AS MATERIALIZED (
+    SELECT DISTINCT ON (e.text_sha) e.text_sha, e.doc_id, e.ordinal
+    FROM served e
+    WHERE e.text_sha = ANY (%(middles)b::bytea[])
+    ORDER BY e.text_sha, e.source_modified DESC NULLS LAST, e.source, e.uri, e.member, e.ordinal
+), around AS MATERIALIZED (
+    SELECT p.text_sha AS middle, c.text_sha
+    FROM placed p JOIN served c ON c.doc_id = p.doc_id AND c.ordinal BETWEEN p.ordinal - %(width)s AND p.ordinal + %(width)s
+), counted AS MATERIALIZED (
+    SELECT t.text_sha, w.number, f.tf
+    FROM (SELECT * FROM analysed WHERE text_sha IN (SELECT text_sha FROM around)) AS t,
+         unnest(%(terms)s::text[]::tsquery[]) WITH ORDINALITY AS w (term, number), {frequency}
+    WHERE t.tsv @@ w.term
+)
+SELECT a.middle, 0, sum(t.words) FROM around a JOIN analysed t USING (text_sha) GROUP BY a.middle
+UNION ALL
+SELECT a.middle, c.number, sum(c.tf) FROM around a JOIN counted c USING (text_sha) GROUP BY a.middle, c.number
+
 -- name: passages
 -- As search.sql's statement of the same name.
 {passages}

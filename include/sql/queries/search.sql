@@ -100,15 +100,18 @@ WITH served AS NOT MATERIALIZED (
     FROM (SELECT chunk_count FROM served LIMIT %(exact_chunks)s + 1) AS counted
 )
 
--- name: relevance
--- BM25 of the text t over all terms. ts_rank of one term, without regard to length, is the sum of 1 / i^2 for i = 1 … tf over
+-- name: frequency
+-- How often the text t has the term w. ts_rank of one term, without regard to length, is the sum of 1 / i^2 for i = 1 … tf over
 -- that for i = 1 … infinity: tf is read back from it, without unfolding the vector.
+LATERAL (SELECT ts_rank('{{1,1,1,1}}', t.tsv, w.term)::float8 AS rank) AS r,
+LATERAL (SELECT round(6 / (pi() * pi() * (1 - r.rank)) - 0.5) AS tf) AS f
+
+-- name: relevance
+-- BM25 of the text t over all terms.
 (
     SELECT sum(w.idf * (1 + %(k1)s::float8) * f.tf
                / (f.tf + %(k1)s::float8 * (1 - %(b)s::float8 + %(b)s::float8 * t.words / %(mean)s::float8)))
-    FROM unnest(%(terms)s::text[]::tsquery[], %(idf)s::float8[]) AS w (term, idf),
-         LATERAL (SELECT ts_rank('{1,1,1,1}', t.tsv, w.term)::float8 AS rank) AS r,
-         LATERAL (SELECT round(6 / (pi() * pi() * (1 - r.rank)) - 0.5) AS tf) AS f
+    FROM unnest(%(terms)s::text[]::tsquery[], %(idf)s::float8[]) AS w (term, idf), {frequency}
 )
 
 -- name: weigh
@@ -147,6 +150,48 @@ FROM ordered o
 WHERE EXISTS (SELECT FROM eligible e WHERE e.text_sha = o.text_sha)
 ORDER BY o.relevance DESC, o.text_sha
 LIMIT %(candidates)s;
+
+-- name: surroundings
+-- How often each term is in the passages around each of the texts, itself included, where it is shown first; with number 0, how
+-- many words they have.
+{corpus}, pending AS MATERIALIZED (  -- texts that no fold has analysed yet
+    SELECT DISTINCT p.text_sha FROM (SELECT text_sha FROM text_pending WHERE tenant = %(tenant)s LIMIT %(pending)s) AS p
+), placed AS MATERIALIZED (
+    SELECT DISTINCT ON (e.text_sha) e.text_sha, e.doc_id, e.ordinal
+    FROM eligible e
+    WHERE e.text_sha = ANY (%(among)b::bytea[])
+    ORDER BY e.text_sha, e.source_modified DESC NULLS LAST, e.source, e.uri, e.member, e.ordinal
+), around AS MATERIALIZED (
+    SELECT p.text_sha AS middle, c.text_sha
+    FROM placed p
+    CROSS JOIN LATERAL (  -- with the limit always by the index, a stretch at a time
+        SELECT c.text_sha
+        FROM chunk c
+        WHERE c.tenant = %(tenant)s AND c.chunk_set = %(chunk_set)s AND c.doc_id = p.doc_id
+          AND c.ordinal BETWEEN p.ordinal - %(width)s AND p.ordinal + %(width)s
+        ORDER BY c.ordinal
+        LIMIT 2 * %(width)s + 1
+    ) AS c
+), analysed AS MATERIALIZED (
+    SELECT l.text_sha, l.tsv, l.words
+    FROM (SELECT DISTINCT text_sha FROM around) AS a
+    JOIN lexical l ON l.tenant = %(tenant)s AND l.text_sha = a.text_sha
+    WHERE NOT EXISTS (SELECT FROM pending p WHERE p.text_sha = l.text_sha)
+    UNION ALL
+    SELECT a.text_sha, a.tsv, (SELECT coalesce(sum(cardinality(u.positions)), 0) FROM unnest(a.tsv) AS u)
+    FROM (
+        SELECT t.text_sha, to_tsvector(text_config(t.lang), t.body) AS tsv
+        FROM pending p JOIN text t ON t.tenant = %(tenant)s AND t.text_sha = p.text_sha
+        WHERE p.text_sha IN (SELECT text_sha FROM around)
+    ) AS a
+), counted AS MATERIALIZED (
+    SELECT t.text_sha, w.number, f.tf
+    FROM analysed t, unnest(%(terms)s::text[]::tsquery[]) WITH ORDINALITY AS w (term, number), {frequency}
+    WHERE t.tsv @@ w.term
+)
+SELECT a.middle, 0, sum(t.words) FROM around a JOIN analysed t USING (text_sha) GROUP BY a.middle
+UNION ALL
+SELECT a.middle, c.number, sum(c.tf) FROM around a JOIN counted c USING (text_sha) GROUP BY a.middle, c.number;
 
 -- name: nearest
 -- The best by vector, with their cosine. Documents that are replaced often leave so many dead entries around their passages in

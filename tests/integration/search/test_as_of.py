@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from pipelines.errors import FixConfiguration
 from pipelines.records import document_id
-from pipelines.search import as_of, neighbours
+from pipelines.search import as_of, hybrid, neighbours
 from pipelines.search.as_of import Then, search
 from pipelines.search.query import Filters, Mode, Query
+from pipelines.store import lexicon
 from pipelines.store.database import Pool
 from tests.integration.search.corpus import DIM, Corpus, Doc, literal, unit
 
@@ -113,6 +115,22 @@ def test_texts_that_are_collected_are_found_by_their_words_and_the_rest_is_said(
         [literal(VECTORS[2])],
     )
     assert asked(pool, moment, "dense").hits[0].passage == "harbour dues are waived"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scores_of_then_are_those_that_a_search_gave_then(corpus: Corpus, pool: Pool, mode: Mode) -> None:
+    made, rng = corpus.space(), np.random.default_rng(5)
+    for n in range(9):
+        corpus.add(made, Doc(f"u{n}", [f"berth {n}", "harbour dues", f"what is due at berth {n}"], unit(rng, 3, DIM)))
+    corpus.conn.execute("UPDATE run SET state = 'succeeded', finished_at = clock_timestamp()")
+    lexicon.fold(pool)
+    query = Query("what harbour dues at berth 3?", "k", mode=mode)
+    vector = None if mode == "text" else VECTORS[2]
+    now = hybrid.search(pool, query, vector)
+    [moment] = corpus.conn.execute("SELECT clock_timestamp()").fetchone() or ()
+    then = search(pool, replace(query, as_of=moment), vector)
+    assert [(hit.uri, hit.ordinal) for hit in then.hits] == [(hit.uri, hit.ordinal) for hit in now]
+    assert [hit.score for hit in then.hits] == pytest.approx([hit.score for hit in now])
 
 
 def test_neighbours_are_those_of_then(pool: Pool, space: int) -> None:

@@ -238,3 +238,36 @@ def test_an_explanation_adds_up_to_the_scores_folded_or_not(corpus: Corpus, pool
         assert {"dense"} & {mode} or max(len(hit.terms) for hit in why.hits) >= 3
         assert set(why.seconds) >= {"passages"}
         lexicon.fold(pool)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "text"])
+def test_words_around_a_passage_count_and_only_those_a_reader_may_see(corpus: Corpus, pool: Pool, mode: Mode) -> None:
+    space = corpus.space()
+    same = unit(np.random.default_rng(18), 1, DIM)
+
+    def add(uri: str, passages: list[str], modified: datetime | None = None, **metadata: list[str]) -> None:
+        vectors = np.repeat(same, len(passages), axis=0)
+        corpus.add(space, Doc(uri, passages, vectors, metadata=dict(metadata), modified=modified))
+
+    add("beside", ["the sluice is painted green", "opened by hand in frost"])
+    add("far", ["the sluice is painted red", *(f"part {n}" for n in range(5)), "opened by hand in frost"])
+    add("copy", ["the sluice is painted blue"])
+    newest = datetime(2026, 1, 1, tzinfo=UTC)
+    add("minutes", ["the sluice is painted blue", "opened by hand in frost"], newest, access=["board"])
+    lexicon.fold(pool)
+
+    def worth(principal: str) -> dict[str, float]:
+        """What surrounds each sluice, by its colour."""
+        filters = Filters(principals=(principal,), open_sources=("s",))
+        watch = Watch(wanted=True)
+        query = Query("painted sluice opened in frost", "k", mode=mode, filters=filters)
+        hits = search(pool, query, same[0], watch=watch)
+        passages = {(hit.uri, hit.ordinal): hit.passage for hit in hits}
+        why = explanation(query, hits, watch, "none").hits
+        for hit in why:
+            assert hit.from_vector + hit.from_words == pytest.approx(hit.score)
+        return {passages[hit.uri, hit.ordinal].rpartition(" ")[2]: hit.surroundings for hit in why if hit.ordinal == 0}
+
+    crew, board_member = worth("crew"), worth("board")
+    assert crew["green"] > max(crew["red"], crew["blue"])  # red's frost is too far away, blue's not for this reader
+    assert board_member["blue"] == board_member["green"] > board_member["red"]

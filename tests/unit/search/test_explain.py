@@ -9,29 +9,33 @@ from pipelines.search.explain import Facts, TermUse, Watch
 from pipelines.search.fulltext import Term, Terms, contribution
 from pipelines.search.fusion import fuse
 from pipelines.search.query import Filters, Query
+from pipelines.search.surroundings import mixed
 from pipelines.store.spaces import Space
 from pipelines.terminal_search import explanation as printed
 from tests.unit.search.test_answer import hit
 
 SPACE = Space(3, "public", "k", 1, "mini", "0123456789abcdef", "f", 384, "f32", "halfvec", 256, "active")
+AROUND = 1.5  # relevance of the passages around the hit
 TERMS = Terms((Term("rope", "'rope'", 3, 2.0), Term("it's", "'it''s'", 9, 0.5)), 10.0)
 
 
 def watched(reach: int = 0) -> Watch:
     adds = contribution(TERMS.known[0], 2, 12, TERMS.mean)
     key = (hit("a", "").doc_id, 0)
-    facts = Facts(SPACE, TERMS, {key: 1}, {key: adds}, {key: (TermUse("rope", 2, 2.0, adds),)}, None, 7, reach, 4000, (5, 6))
+    uses = {key: (TermUse("rope", 2, 2.0, adds),)}
+    facts = Facts(SPACE, TERMS, {key: 1}, {key: adds}, {key: AROUND}, uses, None, 7, reach, 4000, (5, 6))
     return Watch(True, {"words": 0.25}, facts)
 
 
 def test_the_parts_add_up_to_the_score() -> None:
     adds = contribution(TERMS.known[0], 2, 12, TERMS.mean)
-    (score,) = fuse({b"a": 0.5}, {b"a": adds}, TERMS.information).values()
+    (score,) = fuse({b"a": 0.5}, mixed({b"a": adds}, {b"a": AROUND}), TERMS.information).values()
     found = hit("a", "The rope.", score=score, similarity=0.5, reranked=0.7)
     why = explain.explanation(Query("rope", "k"), [found], watched(), "none")
     [one] = why.hits
     assert one.from_vector + one.from_words == pytest.approx(one.score)
     assert sum(use.adds for use in one.terms) == pytest.approx(one.relevance)
+    assert one.surroundings == AROUND
     assert (why.found_by_vector, why.found_by_words, why.pending_texts, why.pending_changes) == (None, 7, 5, 6)
     assert [term[0] for term in why.terms] == ["rope", "it's"]
 
