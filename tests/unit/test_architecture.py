@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "search": BASE | {"store", "embed"},
     "evaluate": BASE,
     "drift": BASE,
+    "experiments": BASE,
     "generate": BASE | {"embed"},
     "stages": BASE
     | {"scratch", "portions", "sources", "text", "quality", "embed", "store", "search", "context"}
