@@ -240,22 +240,22 @@ def _repeated(plan: Plan, trials: int, experiment: Callable[[], Estimates]) -> l
 
 
 def _watch(plan: Plan, estimates: Estimates) -> Watched:
-    """Look by look until a boundary is crossed or the users are all in."""
+    """Look by look until a boundary is crossed or the users are all in. Where nothing can be told, nothing is crossed."""
     past: list[Look] = []
     given_up: float | None = None
-    end = _estimated(estimates[-1][1])
+    end = estimates[-1][1]
     used = 1.0
     for progress, estimate in estimates:
         decision = decide(plan, estimate, past, progress=progress)
         if decision.look is None:
             continue
         past.append(decision.look)
-        used = decision.units / end.units
+        used = progress if isinstance(end, Untold) else decision.units / end.units
         if decision.look.crossed or decision.look.spent >= plan.budget:
             break
         if decision.futile and given_up is None:
             given_up = used
-    crossed = past[-1].crossed
+    crossed = past[-1].crossed if past else 0
     peeked = any(_single(estimate) for _, estimate in estimates)
     return Watched(crossed, crossed > 0 and given_up is None, given_up or used, peeked, _single(end))
 

@@ -29,6 +29,8 @@ def watched(*values: float | None) -> ab.Watched:
         ((0.5, 2.1, 1.0, 1.0), 0, False, 1.0, True, 0),
         ((None, -1.5, 0.5, 2.6), 1, False, 0.5, True, 1),  # given up half way
         ((0.0, 0.5, -1.5, -2.6), -1, False, 0.75, True, -1),
+        ((0.5, 3.5, 0.0, None), 1, True, 0.5, True, 0),
+        ((None, None, None, None), 0, False, 1.0, False, 0),
     ],
 )
 def test_an_experiment_is_watched_to_its_end(
