@@ -315,7 +315,7 @@ class ModelsFile(Strict):
     @model_validator(mode="after")
     def _known(self) -> ModelsFile:
         for name, collection in self.collections.items():
-            if collection.model not in self.models:
+            if collection.model not in self.models and "@" not in collection.model:  # name@3 is in the registry
                 raise ValueError(f"collection {name} names model {collection.model!r}; known: {', '.join(self.models)}")
             if collection.reranker is not None and collection.reranker not in self.rerankers:
                 known = ", ".join(self.rerankers) or "none"
@@ -375,13 +375,12 @@ class Settings(Strict):
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self.sources) or 'none'}"
         raise FixConfiguration(f"include/config/sources.yaml: no source {name!r}; {hint}")
 
-    def model_of(self, collection: str) -> Model:
-        """The model that embeds a collection."""
+    def require_collection(self, collection: str) -> None:
+        """Raise FixConfiguration unless the collection is configured."""
         if collection not in self.collections:
             raise FixConfiguration(
                 f"include/config/models.yaml: no collection {collection!r}; add it under collections with its model"
             )
-        return self.models[self.collections[collection].model]
 
 
 def project_root() -> Path:

@@ -143,10 +143,12 @@ class Context:
 
     @cached_property
     def models(self) -> Models:
-        """The embedders and tokenizers of models.yaml by name, each opened once."""
+        """The embedders and tokenizers of models.yaml and of the registry by name, each opened once."""
         from pipelines.embed.models import Models
+        from pipelines.registry.versions import Versions
 
-        return Models(self.settings.models, self.cache, self.connections, self.settings.rerankers)
+        versions = Versions(lambda: self.pool, lambda: self.objects, self.cache)
+        return Models(self.settings.models, self.cache, self.connections, self.settings.rerankers, versions)
 
     def model_name(self, collection: str, space: Space | None = None) -> str:
         """The models.yaml entry of a collection's space: of the active one, the configured one where none serves yet.
@@ -157,7 +159,7 @@ class Context:
         space = space or spaces.active(self.pool, collection)
         if space is not None:
             return self.models.of_space(space, configured)
-        self.settings.model_of(collection)
+        self.settings.require_collection(collection)
         return configured
 
     def model(self, collection: str) -> Model:

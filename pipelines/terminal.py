@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipelines.store.ledger import SourceStatus
     from pipelines.store.quarantine import QuarantineItem
     from pipelines.store.questions import Listed
+    from pipelines.store.registry import Version
     from pipelines.store.space_states import Switch
 
 
@@ -242,6 +243,17 @@ def spaces(found: Sequence[Entry]) -> str:
         if space.report:
             lines.append(f"  verified: {_measured(space.report)}")
     return "\n".join(lines) or "no space yet; the first sync of a collection makes one"
+
+
+def versions(found: Sequence[Version]) -> str:
+    """One line a model version."""
+    lines = [
+        f"{version.name}: {version.kind}, {version.revision[:12]} ({version.dtype}), "
+        + (f"{sum(file['bytes'] for file in version.files)} bytes kept, " if version.artifact else "")
+        + (", ".join(version.aliases) or "serves nowhere")
+        for version in found
+    ]
+    return "\n".join(lines) or "no model version yet; the first sync registers one, `millrace models import` adds one"
 
 
 def reembedded(done: Reembedded) -> str:

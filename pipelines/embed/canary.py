@@ -18,7 +18,8 @@ LEAST_COSINE = 0.9999
 # by more than 2e-4; where rounded arithmetic moves an embedder's own vectors by more than that, they are the measure.
 SAME = 5e-5
 NOISE = 3.0
-LONG_TOKENS = 200  # an embedder that takes fewer is not given the last text
+LONG_TOKENS = 200  # an embedder that takes fewer is given the texts that surely fit: no text has more tokens than bytes
+FRAME = 32  # tokens of a prompt and special tokens, at most
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Invoice 2024-0117 over 1,284.50 EUR is due within thirty days of delivery.",
@@ -34,7 +35,7 @@ TEXTS = (
     "0 1 1 2 3 5 8 13 21 34 55 89",
     "1 2 3 4 5 6 7 8 9 " * 10 + "a b c d e f g h i " * 10,  # 180 tokens to any tokenizer: who cuts it loses the letters
 )
-SHAS = tuple(sha256("canary", text) for text in TEXTS)
+SHAS = {text: sha256("canary", text) for text in TEXTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ class Drift:
 
 
 def texts(max_tokens: int) -> tuple[str, ...]:
-    """Those that an embedder with this limit can take; `SHAS` has their names in the same order."""
-    return TEXTS if max_tokens >= LONG_TOKENS else TEXTS[:-1]
+    """Those that an embedder with this limit can take, whatever its vocabulary."""
+    if max_tokens >= LONG_TOKENS:
+        return TEXTS
+    return tuple(text for text in TEXTS if len(text.encode()) + FRAME <= max_tokens)
 
 
 def drift(now: npt.NDArray[np.float32], first: npt.NDArray[np.float32]) -> Drift:

@@ -1,8 +1,11 @@
-"""The entries of models.yaml as embedders and tokenizers, each opened once, and the one that a space was made by."""
+"""The entries of models.yaml as embedders and tokenizers, each opened once, and the one that a space was made by.
+
+Where a registry is given, `name@3` is an entry too, and a space's version is found there when models.yaml has none for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,22 +39,45 @@ class Made(Protocol):
     def dtype(self) -> str: ...
 
 
+class Registered(Protocol):
+    """Model versions whose files are kept."""
+
+    def entry(self, name: str) -> Model:
+        """How the version of this name is run."""
+        ...
+
+    def name_of(self, revision: str, dtype: str) -> str | None:
+        """The name of the version that makes such vectors."""
+        ...
+
+
 class Models:
     """Opens by name. An embedder that is open costs little until it embeds."""
 
     def __init__(
-        self, entries: Mapping[str, Model], cache: Path, connections: Connections, rerankers: Mapping[str, Reranker]
+        self,
+        entries: Mapping[str, Model],
+        cache: Path,
+        connections: Connections,
+        rerankers: Mapping[str, Reranker],
+        registered: Registered | None = None,
     ) -> None:
+        self._registered = registered
         self._entries = entries
         self._reranker_entries = rerankers
         self._cache = cache
         self._connections = connections
+        self._versions: dict[str, Model] = {}
         self._embedders: dict[str, Embedder] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
         self._rerankers: dict[str, ports.Reranker] = {}
 
     def entry(self, name: str) -> Model:
         """The entry of this name. Raises FixConfiguration naming those there are."""
+        if name not in self._entries and "@" in name and self._registered is not None:
+            if name not in self._versions:
+                self._versions[name] = self._registered.entry(name)
+            return self._versions[name]
         if name not in self._entries:
             raise FixConfiguration(f"include/config/models.yaml: no model {name!r}; known: {', '.join(self._entries)}")
         return self._entries[name]
@@ -86,7 +112,7 @@ class Models:
         naming the space's model when no entry is left.
         """
         why = []
-        for name in dict.fromkeys(name for name in (preferred, *self._entries) if name in self._entries):
+        for name in self._candidates(space, preferred):
             try:
                 if self.embedder(name).fingerprint == space.embedder_fingerprint:
                     return name
@@ -98,3 +124,10 @@ class Models:
             f"revision {space.revision[:12]} ({space.dtype}, {space.dim} dimensions), and no entry under models computes "
             f"its vectors{reasons}; restore its entry beside the others, or retire the space"
         )
+
+    def _candidates(self, space: Made, preferred: str) -> Iterator[str]:
+        """The preferred entry, the others, and only then the registry, which asks the database."""
+        yield from dict.fromkeys(name for name in (preferred, *self._entries) if name in self._entries)
+        kept = self._registered.name_of(space.revision, space.dtype) if self._registered is not None else None
+        if kept is not None:
+            yield kept

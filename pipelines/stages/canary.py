@@ -23,7 +23,7 @@ def check(pool: Pool, embedder: Embedder) -> Drift | None:
     if embedder.dtype == "hash":  # computes the same everywhere by definition
         return None
     asked = texts(embedder.max_tokens)
-    shas = SHAS[: len(asked)]
+    shas = tuple(SHAS[text] for text in asked)
     now = embedder.embed(asked)
     first = stored.known(pool, embedder.fingerprint, shas, embedder.dim)
     if first is None and np.isfinite(now).all():

@@ -42,7 +42,7 @@ def pipeline(ctx: Context, collection: str) -> Pipeline:
 
 def wanted(ctx: Context, collection: str, model: str = "") -> Pipeline:
     """The settings that the configuration asks for, with another of its models if one is named."""
-    ctx.settings.model_of(collection)
+    ctx.settings.require_collection(collection)
     name = model or ctx.settings.collections[collection].model
     tokenizer, chunking = ctx.models.tokenizer(name), ctx.settings.chunking
     max_tokens = min(chunking.max_tokens, tokenizer.max_tokens)

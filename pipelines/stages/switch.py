@@ -26,7 +26,7 @@ class Entry:
 def overview(ctx: Context, collection: str | None = None) -> list[Entry]:
     """Every space of one collection or of all."""
     if collection is not None:
-        ctx.settings.model_of(collection)
+        ctx.settings.require_collection(collection)
     return [_entry(ctx, one) for one in space_states.overview(ctx.pool, collection)]
 
 

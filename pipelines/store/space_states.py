@@ -203,6 +203,7 @@ def _change(conn: psycopg.Connection[Any], space: Space, to: str, by: str) -> No
     if (space.state, to) not in ALLOWED:
         raise FailRun(f"space {space.id} is {space.state} and cannot become {to}")
     values = {"space_id": space.id, "was": space.state, "state": to, "by": by}
+    conn.execute(load("spaces")["name_person"], values)
     if conn.execute(load("space_states")["set_state"], values).rowcount != 1:
         raise FailRun(f"space {space.id} is no longer {space.state}; try again")
     conn.execute(load("spaces")["remember_state"], values)

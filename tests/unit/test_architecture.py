@@ -29,11 +29,12 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": BASE,
     "drift": BASE,
     "experiments": BASE,
+    "registry": BASE | {"embed", "store"},
     "generate": BASE | {"embed"},
     "stages": BASE
     | {"scratch", "portions", "sources", "text", "quality", "embed", "store", "search", "context"}
-    | {"evaluate", "generate", "drift"},
-    "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages"},
+    | {"evaluate", "generate", "drift", "registry"},
+    "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages", "registry"},
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
     "terminal": {"config", "context", "records", "search", "stages", "store"},
     "cli_context": {"config", "connections", "context", "terminal"},
@@ -42,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_spaces": {"cli_context", "context", "records", "stages", "terminal"},
     "cli_evaluate": {"cli_context", "context", "evaluate", "records", "stages", "terminal"},
     "cli_drift": {"cli_context", "context", "stages", "terminal"},
+    "cli_models": {"cli_context", "config", "context", "registry", "stages", "store", "terminal"},
     "cli": BASE
     | {
         "terminal",
@@ -50,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "cli_spaces",
         "cli_evaluate",
         "cli_drift",
+        "cli_models",
         "context",
         "stages",
         "embedded",

@@ -40,7 +40,7 @@ def test_the_shipped_configuration_loads() -> None:
     settings = config.load(SHIPPED.parents[1])
     assert settings.source("tickets").dated
     assert not settings.source("sample").dated
-    assert settings.model_of("knowledge").tier == "f32"
+    assert settings.models[settings.collections["knowledge"].model].tier == "f32"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_an_unknown_source_names_the_nearest_or_all(asked: str, answer: str) -> 
 
 def test_an_unknown_collection_is_refused_when_asked_for() -> None:
     with pytest.raises(FixConfiguration, match="no collection 'nope'; add it"):
-        config.load(SHIPPED.parents[1]).model_of("nope")
+        config.load(SHIPPED.parents[1]).require_collection("nope")
 
 
 def test_the_project_is_found_from_a_folder_inside_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,10 @@ FROM space
 WHERE tenant = %(tenant)s AND collection = %(collection)s AND chunk_set = %(chunk_set)s
   AND embedder_fingerprint = %(embedder_fingerprint)s AND state <> 'retired'
 
+-- name: name_person
+-- For the triggers that write down who changed an alias.
+SELECT set_config('millrace.person', %(by)s, true)
+
 -- name: remember_state
 INSERT INTO space_history (space_id, state, by) VALUES (%(space_id)s, %(state)s, %(by)s)
 

@@ -67,11 +67,11 @@ def test_an_embedder_that_changed_keeps_no_vector_and_says_so(ctx, folder, run, 
 
 def test_the_first_vectors_stay(ctx, drifting):
     assert canary.check(ctx.pool, Hashing()) is None  # which cannot change
-    assert stored.known(ctx.pool, drifting.fingerprint, SHAS, drifting.dim) is None
+    assert stored.known(ctx.pool, drifting.fingerprint, tuple(SHAS.values()), drifting.dim) is None
     first = drifting.embed(TEXTS)
     canary.check(ctx.pool, drifting)
-    stored.remember(ctx.pool, drifting.fingerprint, SHAS, -first)
-    known = stored.known(ctx.pool, drifting.fingerprint, SHAS, drifting.dim)
+    stored.remember(ctx.pool, drifting.fingerprint, tuple(SHAS.values()), -first)
+    known = stored.known(ctx.pool, drifting.fingerprint, tuple(SHAS.values()), drifting.dim)
     assert known is not None
     assert np.array_equal(known, first)
 
@@ -80,7 +80,7 @@ def test_a_broken_embedder_stores_no_canaries(ctx, drifting):
     drifting.moved = float("nan")
     with pytest.raises(FailRun, match="has changed"):
         canary.check(ctx.pool, drifting)
-    assert stored.known(ctx.pool, drifting.fingerprint, SHAS, drifting.dim) is None
+    assert stored.known(ctx.pool, drifting.fingerprint, tuple(SHAS.values()), drifting.dim) is None
 
 
 def test_what_was_sent_is_counted_over_the_runs_shards(make, folder):
