@@ -71,8 +71,8 @@ def _prepare(lab: Lab, source: Changing) -> Prints:
     configured = {"models": entries, "collections": {COLLECTION: Collection(model="first")}}
     # The lab's template has a space of its own configuration; this collection is begun anew.
     lab.settings = lab.settings.model_copy(update={**configured, "chunking": LONG})
-    lab.query("DELETE FROM space_history")
-    lab.query("DELETE FROM space")
+    for table in ("model_alias", "model_alias_history", "space_history", "space"):
+        lab.query(f"DELETE FROM {table}")
     lab.query("DROP TABLE space_1")
     lab.sync(source)
     with lab.context(source) as ctx:

@@ -120,7 +120,8 @@ def diff(ctx: Context, old: str, new: str) -> Difference:
 def promote(ctx: Context, collection: str, name: str, by: str = "") -> Switch:
     """Let a version serve a collection whose gate said so: vectors, passages and champion change in one transaction.
 
-    Raises FixConfiguration when no verified space of it waits, FailRun with the gate's reason unless it said promote.
+    Raises FixConfiguration when no verified space of it waits, FailRun with the gate's reason unless it said promote, and
+    when another champion serves by now than the one it was compared with.
     """
     ctx.settings.require_collection(collection)
     version = registry.get(ctx.pool, name)
@@ -140,7 +141,7 @@ def promote(ctx: Context, collection: str, name: str, by: str = "") -> Switch:
             f"{version.name} stays where it is: evaluation {found.evaluation} says {found.verdict} of space {found.space}, "
             f"{found.reason}; `millrace switch {collection} {found.space}` lets it serve all the same"
         )
-    return switching.switch(ctx, collection, found.space, by)
+    return switching.switch(ctx, collection, found.space, by, instead_of=found.beside)
 
 
 def rollback(ctx: Context, collection: str, by: str = "") -> Switch:

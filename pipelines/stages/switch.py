@@ -30,15 +30,18 @@ def overview(ctx: Context, collection: str | None = None) -> list[Entry]:
     return [_entry(ctx, one) for one in space_states.overview(ctx.pool, collection)]
 
 
-def switch(ctx: Context, collection: str, space_id: int, by: str = "") -> Switch:
-    """Let a shadow or previous space serve. Raises FailRun with counts while anything is missing in it."""
+def switch(ctx: Context, collection: str, space_id: int, by: str = "", instead_of: int | None = None) -> Switch:
+    """Let a shadow or previous space serve, if so wanted only in the place of one space.
+
+    Raises FailRun with counts while anything is missing in it, and when another space serves than `instead_of`.
+    """
     target = _of_collection(ctx, collection, space_id)
     of_space(ctx, target)  # a space whose model this project does not have could answer nothing
     serving = spaces.active(ctx.pool, collection)
     if serving is None:
         raise FixConfiguration(f"collection {collection!r} has no active space; sync a source of it first")
     marks: Fingerprints = space_states.Fingerprints(fingerprint_of(ctx, serving), fingerprint_of(ctx, target))
-    return space_states.switch(ctx.pool, target, marks, by=by)
+    return space_states.switch(ctx.pool, target, marks, by=by, instead_of=instead_of)
 
 
 def rollback(ctx: Context, collection: str, by: str = "") -> Switch:

@@ -73,6 +73,7 @@ class Waiting(NamedTuple):
 
     space: int
     evaluation: int | None
+    beside: int | None  # the space that served then
     verdict: str | None
     reason: str | None
 

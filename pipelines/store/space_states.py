@@ -99,11 +99,12 @@ def verified(pool: Pool, space: Space, report: Mapping[str, Any], *, passed: boo
             _change(conn, now, to, by)
 
 
-def switch(pool: Pool, space: Space, fingerprints: Fingerprints, *, by: str = "") -> Switch:
+def switch(pool: Pool, space: Space, fingerprints: Fingerprints, *, by: str = "", instead_of: int | None = None) -> Switch:
     """Let a shadow or previous space serve its collection; the one that served becomes previous.
 
-    Raises FailRun with counts and remedy while anything is missing in it, FixConfiguration when its state does not allow it,
-    Retry when writers or readers hold the locks for too long. Then nothing has changed.
+    `instead_of`: only in the place of that space; FailRun when another one serves by now. Raises FailRun with counts and
+    remedy while anything is missing in it, FixConfiguration when its state does not allow it, Retry when writers or readers
+    hold the locks for too long. Then nothing has changed.
     """
     _require_allowed(space, "active")
     fill.require_complete(pool, space)  # before the lock: what is missing by far shall not hold up anybody
@@ -113,6 +114,11 @@ def switch(pool: Pool, space: Space, fingerprints: Fingerprints, *, by: str = ""
         _require_allowed(target, "active")
         if old is None:
             raise FixConfiguration(f"collection {space.collection!r} has no active space; sync a source of it first")
+        if instead_of not in {None, old.id}:
+            raise FailRun(
+                f"space {target.id} of collection {space.collection!r} was compared with space {instead_of}, and space "
+                f"{old.id} serves by now; run `millrace evaluate {space.collection}`"
+            )
         if old.chunk_set != target.chunk_set:
             _lock_documents(conn, target)
         fill.require_complete_in(conn, target)

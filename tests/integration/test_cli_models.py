@@ -20,8 +20,8 @@ def judged(dsn: str, space: int, verdict: str) -> None:
     gates = json.dumps({f"space {space}": {"verdict": verdict, "reason": "as it was measured"}})
     with psycopg.connect(dsn) as conn:
         conn.execute(
-            "INSERT INTO millrace.evaluation (collection, door, corpus_sha, documents, verdict, gates) "
-            "VALUES ('knowledge', 'cli', '', 1, 'good', %s)",
+            "INSERT INTO millrace.evaluation (collection, space_id, door, corpus_sha, documents, verdict, gates) "
+            "SELECT collection, id, 'cli', '', 1, 'good', %s FROM millrace.space WHERE state = 'active'",
             (gates,),
         )
 

@@ -45,13 +45,14 @@ ORDER BY h.id DESC
 LIMIT %(limit)s
 
 -- name: waiting
--- The verified space of a version that waits in a collection, and what the newest evaluation since decided about it.
-SELECT s.id, d.evaluation, d.decision ->> 'verdict' AS verdict, d.decision ->> 'reason' AS reason
+-- The verified space of a version that waits in a collection, and what the newest evaluation since decided about it, beside
+-- which space.
+SELECT s.id, d.evaluation, d.beside, d.decision ->> 'verdict' AS verdict, d.decision ->> 'reason' AS reason
 FROM space s
 LEFT JOIN LATERAL (
-    SELECT e.id AS evaluation, e.gates -> format('space %%s', s.id) AS decision
+    SELECT e.id AS evaluation, e.space_id AS beside, e.gates -> format('space %%s', s.id) AS decision
     FROM evaluation e
-    WHERE (e.tenant, e.collection) = (s.tenant, s.collection) AND e.at >= s.changed_at
+    WHERE (e.tenant, e.collection) = (s.tenant, s.collection) AND e.at >= s.changed_at AND e.space_id IS NOT NULL
       AND e.gates ? format('space %%s', s.id)
     ORDER BY e.id DESC LIMIT 1) AS d ON true
 WHERE s.version_id = %(id)s AND s.collection = %(collection)s AND s.state = 'shadow'

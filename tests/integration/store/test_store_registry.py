@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from psycopg.types.json import Jsonb
 
-from pipelines.errors import FixConfiguration, MillraceError
+from pipelines.errors import FailRun, FixConfiguration, MillraceError
 from pipelines.store import fill, registry, space_states, spaces, vectors
 from pipelines.store.database import Pool, connection
 from pipelines.store.space_states import Fingerprints
@@ -133,11 +133,11 @@ def test_the_gates_newest_verdict_since_the_verification_counts(corpus: Corpus) 
     corpus.load({"mem://a": ["a0"]})
     space = verified(corpus, Other())
     version = registry.get(corpus.pool, "handbook@1")
-    assert registry.waiting(corpus.pool, version, "knowledge") == (space.id, None, None, None)
+    assert registry.waiting(corpus.pool, version, "knowledge") == (space.id, None, None, None, None)
     assert registry.waiting(corpus.pool, version, "elsewhere") is None
     insert = (
-        "INSERT INTO millrace.evaluation (collection, door, corpus_sha, documents, verdict, gates, at) "
-        "VALUES ('knowledge', 'cli', '', 1, 'good', %s, clock_timestamp() + %s * interval '1 hour') RETURNING id"
+        "INSERT INTO millrace.evaluation (collection, space_id, door, corpus_sha, documents, verdict, gates, at) "
+        "VALUES ('knowledge', 1, 'cli', '', 1, 'good', %s, clock_timestamp() + %s * interval '1 hour') RETURNING id"
     )
     numbers = []
     with connection(corpus.pool) as conn:
@@ -145,4 +145,13 @@ def test_the_gates_newest_verdict_since_the_verification_counts(corpus: Corpus) 
             gates = {f"space {space.id}": {"verdict": verdict, "reason": "because"}}
             numbers.append(conn.execute(insert, (Jsonb(gates), hours)).fetchone())
     number = numbers[1][0] if numbers[1] else None
-    assert registry.waiting(corpus.pool, version, "knowledge") == (space.id, number, "refuse", "because")
+    assert registry.waiting(corpus.pool, version, "knowledge") == (space.id, number, 1, "refuse", "because")
+
+
+def test_a_verdict_counts_only_beside_the_champion_that_it_was_given_beside(corpus: Corpus) -> None:
+    corpus.load({"mem://a": ["a0"]})
+    first, second = (verified(corpus, Other(f"hash-{number}", "handbook", str(number))) for number in range(2))
+    space_states.switch(corpus.pool, first, SAME, instead_of=corpus.space.id)
+    with pytest.raises(FailRun, match=f"compared with space {corpus.space.id}, and space {first.id} serves"):
+        space_states.switch(corpus.pool, second, SAME, instead_of=corpus.space.id)
+    assert aliases(corpus.pool)["champion of knowledge"] == "handbook@1"
