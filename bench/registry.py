@@ -6,9 +6,10 @@ them and `refuse` of the others. Everything goes through `pipelines.stages.model
 * Race: processes that all promote at once, each a random challenger; whoever comes after the first has a verdict beside a
   champion that is none any more. Meanwhile and at the end, in one snapshot, the champion
   must be exactly one, of the space that serves, of that space's model, and never one that the gate refused.
-* Kills: a promotion to a space of other passages, the longest kind, is killed with SIGKILL before one of its messages to
-  the server or after an answer, evenly chosen, the commit's among them. Then the same must hold, documents must have the passages of the space that
-  serves, the promotion must succeed when it is repeated, and a rollback must take at most a second.
+* Kills: a promotion to a space of other passages, the longest kind, is killed with SIGKILL before one of its messages to the
+  server or after an answer, evenly chosen, the commit's among them. Then the same must hold, documents must have the
+  passages of the space that serves, the promotion must succeed when it is repeated, and a rollback must take at most a
+  second.
 """
 
 from __future__ import annotations
