@@ -326,3 +326,16 @@ class Candidate:
     evidence: str
     overlap: float
     hidden: Hidden | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """A question with a passage that answers it, and passages that look as if they did but do not."""
+
+    question: str
+    positive: str  # exactly what the embedder reads, like `Chunk.text`
+    document: str  # the passage's, as judgments name it
+    negatives: tuple[str, ...] = ()
+    origin: str = "judged"  # judged, feedback, or the name of the builder that made it
+    source: str = ""  # where it is from: a benchmark's label and question, numbers of events, a document
+    weight: float = 1.0  # how much it is believed, above 0 and at most 1

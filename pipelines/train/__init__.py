@@ -1,0 +1,1 @@
+"""Making models better: training data, query adapters, fine-tuning, and merging what was learned."""
