@@ -219,6 +219,7 @@ class Model(Strict):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="of the engine torch")
     storage: Literal["vector", "halfvec"] = "halfvec"
     seed: int = Field(default=0, ge=0, description="of tier hash: another seed is another model")
+    adapter: str | None = Field(default=None, description="a folder with a query adapter that was fitted to this model")
 
     @model_validator(mode="after")
     def _one(self) -> Model:

@@ -306,7 +306,9 @@ CREATE TABLE millrace.space (
     report                jsonb NOT NULL DEFAULT '{}',    -- what the verification measured
     changed_at            timestamptz NOT NULL DEFAULT clock_timestamp(),  -- when `state` began
     version_id            bigint NOT NULL REFERENCES millrace.model_version,  -- whose vectors these are
-    UNIQUE (tenant, collection, chunk_set, embedder_fingerprint)
+    vectors_of            integer REFERENCES millrace.space,  -- the space that it reads the vectors of; null: its own
+    holder                integer GENERATED ALWAYS AS (coalesce(vectors_of, id)) STORED,  -- whose table that is
+    UNIQUE (tenant, collection, chunk_set, embedder_fingerprint, revision)
 );
 CREATE UNIQUE INDEX space_one_active ON millrace.space (tenant, collection) WHERE state = 'active';
 CREATE INDEX space_by_version ON millrace.space (version_id);

@@ -114,7 +114,9 @@ class Models:
         why = []
         for name in self._candidates(space, preferred):
             try:
-                if self.embedder(name).fingerprint == space.embedder_fingerprint:
+                found = self.embedder(name)
+                # A query adapter's vectors are its embedder's; only the revision tells which of them asks.
+                if (found.fingerprint, found.revision) == (space.embedder_fingerprint, space.revision):
                     return name
             except FixConfiguration as error:
                 why.append(f"{name}: {error}")

@@ -50,13 +50,14 @@ class StoredSpace(NamedTuple):
     storage: str
     state: str
     stored: bool
+    holder: int  # the space whose table it reads
 
     def fill(self, statement: str, **parts: sql.Composable) -> sql.Composed:
         """`statement` with this space's table, types and numbers, and `parts`, in place of its `{names}`."""
         kind = sql.SQL("{}({})").format(sql.Identifier("public", self.storage), sql.Literal(self.dim))
         return sql.SQL(statement).format(
             id=sql.Literal(self.id),
-            table=sql.Identifier("millrace", f"space_{self.id}"),
+            table=sql.Identifier("millrace", f"space_{self.holder}"),
             type=kind,
             dim=sql.Literal(self.dim),
             norm=sql.Identifier("public", NORMS[self.storage]),

@@ -38,13 +38,13 @@ def ensure_index(pool: Pool, space: Space, *, patience: float = LOCK_SECONDS) ->
     `patience` seconds, when the build cannot get its locks, or when the database fails; the next call goes on.
     """
     with translate(), pool.connection() as conn, _autocommit(conn), _alone(conn, space, patience):
-        valid: dict[str, bool] = dict(conn.execute(load("space_index")["indexes"], {"space_id": space.id}).fetchall())
+        valid: dict[str, bool] = dict(conn.execute(load("space_index")["indexes"], {"space_id": space.holder}).fetchall())
         if any(valid.values()) or not (rows := _rows(conn, space)):
             return False
         for name in valid:
             conn.execute(space.fill(load("space_index")["drop"], name=sql.Identifier("millrace", name)))
         _build(pool, conn, space, rows)
-        conn.execute(load("space_index")["built"], {"space_id": space.id})
+        conn.execute(load("space_index")["built"], {"space_id": space.holder})
         return True
 
 
@@ -60,7 +60,7 @@ def _rows(conn: Connection, space: Space) -> int:
 
 
 def _build(pool: Pool, conn: Connection, space: Space, rows: int) -> None:
-    name = f"space_{space.id}_embedding_idx"
+    name = f"space_{space.holder}_embedding_idx"
     operators = sql.Identifier("public", OPERATORS[space.storage])
     create = space.fill(load("space_index")["create"], name=sql.Identifier(name), ops=operators)
     for settings in _plans(conn, space, rows):
@@ -102,7 +102,7 @@ def _autocommit(conn: Connection) -> Iterator[None]:
 @contextmanager
 def _alone(conn: Connection, space: Space, patience: float) -> Iterator[None]:
     """One builder a space; others wait until it is done, or lose patience."""
-    values = {"space_id": space.id}
+    values = {"space_id": space.holder}
     ends = time.monotonic() + patience
     while not _locked(conn, values):
         if time.monotonic() > ends:

@@ -148,7 +148,7 @@ def old_previous(pool: Pool, collection: str, days: int, *, tenant: str = PUBLIC
 
 
 def retire(pool: Pool, space: Space, *, by: str = "") -> None:
-    """Drop a space's table, and its chunk set's passages if no other space of the collection needs them.
+    """Drop a space's table and its chunk set's passages, each if no other space needs it.
 
     Its vectors stay in the embedding cache until they expire. Raises FixConfiguration for the active space, Retry when
     readers or a filler hold its table.
@@ -159,7 +159,9 @@ def retire(pool: Pool, space: Space, *, by: str = "") -> None:
         now = _locked(conn, space.id)
         _require_allowed(now, "retired")
         _change(conn, now, "retired", by)
-        conn.execute(space.fill(load("space_states")["drop_table"]))
+        read = conn.execute(load("space_states")["table_kept"], {"holder": space.holder}).fetchone()
+        if not (read and read[0]):
+            conn.execute(space.fill(load("space_states")["drop_table"]))
         needed = conn.execute(load("space_states")["chunk_set_kept"], values).fetchone()
         if not (needed and needed[0]):
             for name in ("drop_chunks", "drop_standby"):

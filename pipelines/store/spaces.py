@@ -2,7 +2,8 @@
 
 A space has its own table `space_<id>` of unit vectors, made without an index (`space_index` builds it after a load). The
 first space of a collection becomes active; another model or other chunk settings get a space of their own beside it, never
-rows in this one. `space_states` switches between them, `fill` and `standby` keep the others complete.
+rows in this one. `space_states` switches between them, `fill` and `standby` keep the others complete. A model that embeds
+only questions otherwise, as a query adapter does, gets a space that reads another one's table.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Stored(Protocol):
     """What a space's table is made from."""
 
     @property
-    def id(self) -> int: ...
+    def holder(self) -> int: ...
     @property
     def dim(self) -> int: ...
     @property
@@ -70,11 +71,12 @@ class Space:
     storage: str
     max_length: int
     state: str
+    holder: int  # the space whose table it reads: its own number, or that of the space whose vectors it shares
 
     @property
     def table(self) -> sql.Identifier:
         """The quoted name of the table with its vectors."""
-        return sql.Identifier("millrace", f"space_{self.id}")
+        return sql.Identifier("millrace", f"space_{self.holder}")
 
     def fill(self, statement: str, **parts: sql.Composable) -> sql.Composed:
         """`statement` with `{table}` and `{type}` replaced by this space's, and `parts` in place of its other `{names}`."""
@@ -178,12 +180,13 @@ def begin(
 ) -> Space:
     """The kept space of this embedder and chunk set, in whatever state; a new one, `building` and empty, if there is none.
 
+    Where another space is kept whose vectors this embedder's are equal to, the new one reads its table.
     Raises FixConfiguration when the kept one stores its vectors otherwise.
     """
     values = {"tenant": tenant, "collection": collection, "chunk_set": chunk_set}
     with connection(pool) as conn:
         conn.execute(load("spaces")["lock_creation"], values)
-        found = _one(conn, "twin", {**values, "embedder_fingerprint": embedder.fingerprint})
+        found = _one(conn, "twin", {**values, "embedder_fingerprint": embedder.fingerprint, "revision": embedder.revision})
         if found is None:
             return _create(conn, "building", embedder, collection, chunk_set, storage, tenant)
     if found.storage != storage:
@@ -230,6 +233,8 @@ def _create(
         "max_length": embedder.max_tokens,
         "state": state,
     }
+    shared = conn.execute(load("spaces")["holder"], values).fetchone()
+    values["vectors_of"] = shared[0] if shared else None
     space = _one(conn, "insert_space", values)
     if space is None:
         raise RuntimeError(f"space of collection {collection} was not returned")
@@ -243,7 +248,7 @@ def create_table(conn: psycopg.Connection[Any], space: Stored) -> None:
     statement = sql.SQL(load("spaces")["create_table"])
     conn.execute(
         statement.format(
-            table=sql.Identifier("millrace", f"space_{space.id}"),
+            table=sql.Identifier("millrace", f"space_{space.holder}"),
             type=sql.Identifier("public", space.storage),
             dim=sql.Literal(space.dim),
             norm=sql.Identifier("public", NORMS[space.storage]),

@@ -8,9 +8,10 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 SELECT set_config('work_mem', '128MB', true), set_config('enable_nestloop', 'off', true)
 
 -- name: spaces
-SELECT id, chunk_set, embedder_fingerprint, dim, storage, state,
-       to_regclass(format('millrace.space_%%s', id)) IS NOT NULL AS stored
-FROM space WHERE tenant = %(tenant)s AND state <> 'retired' ORDER BY id
+-- Of spaces that share a table the one that serves.
+SELECT DISTINCT ON (holder) id, chunk_set, embedder_fingerprint, dim, storage, state,
+       to_regclass(format('millrace.space_%%s', holder)) IS NOT NULL AS stored, holder
+FROM space WHERE tenant = %(tenant)s AND state <> 'retired' ORDER BY holder, state <> 'active', id
 
 -- name: ledger
 -- Every row is a damage; no row means that documents, chunks, quarantine and runs agree.

@@ -50,7 +50,7 @@ REINDEX INDEX CONCURRENTLY {index}
 VACUUM (ANALYZE) {table}
 
 -- name: space_ids
-SELECT id FROM space WHERE state <> 'retired' AND to_regclass('millrace.space_' || id) IS NOT NULL ORDER BY id
+SELECT DISTINCT holder FROM space WHERE state <> 'retired' AND to_regclass('millrace.space_' || holder) IS NOT NULL ORDER BY holder
 
 -- name: record
 INSERT INTO maintenance (relation, rows, bytes, index_bytes, changes, churn, recall, rebuilt, seconds)

@@ -35,4 +35,4 @@ CREATE INDEX CONCURRENTLY {name} ON {table} USING hnsw (embedding {ops}) WITH (m
 DROP INDEX CONCURRENTLY IF EXISTS {name}
 
 -- name: built
-UPDATE space SET built_at = clock_timestamp() WHERE id = %(space_id)s
+UPDATE space SET built_at = clock_timestamp() WHERE holder = %(space_id)s

@@ -4,7 +4,8 @@ SELECT set_config('lock_timeout', '20s', true),
        pg_advisory_xact_lock(hashtext('millrace.collection'), hashtext(%(tenant)s || '/' || %(collection)s))
 
 -- name: locked
-SELECT id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state
+SELECT id, tenant, collection, chunk_set, model, revision, embedder_fingerprint, dim, dtype, storage, max_length, state,
+       holder
 FROM space WHERE id = %(space_id)s FOR UPDATE
 
 -- name: set_state
@@ -70,6 +71,9 @@ WHERE d.tenant = %(tenant)s AND d.collection = %(collection)s AND d.state = 'qua
 DELETE FROM standby s USING document d
 WHERE d.tenant = %(tenant)s AND d.collection = %(collection)s
   AND (s.tenant, s.doc_id, s.chunk_set) = (d.tenant, d.doc_id, d.chunk_set)
+
+-- name: table_kept
+SELECT EXISTS (SELECT FROM space WHERE holder = %(holder)s AND state <> 'retired')
 
 -- name: drop_table
 DROP TABLE IF EXISTS {table}

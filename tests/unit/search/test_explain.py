@@ -14,7 +14,7 @@ from pipelines.store.spaces import Space
 from pipelines.terminal_search import explanation as printed
 from tests.unit.search.test_answer import hit
 
-SPACE = Space(3, "public", "k", 1, "mini", "0123456789abcdef", "f", 384, "f32", "halfvec", 256, "active")
+SPACE = Space(3, "public", "k", 1, "mini", "0123456789abcdef", "f", 384, "f32", "halfvec", 256, "active", 3)
 AROUND = 1.5  # relevance of the passages around the hit
 TERMS = Terms((Term("rope", "'rope'", 3, 2.0), Term("it's", "'it''s'", 9, 0.5)), 10.0)
 

@@ -13,7 +13,7 @@ from pipelines.stages.fill import Share
 from pipelines.store.fill import Text
 from pipelines.store.spaces import Space
 
-SPACE = Space(2, "public", "k", 1, "hashing", "1", "hash", 384, "hash", "halfvec", 256, "building")
+SPACE = Space(2, "public", "k", 1, "hashing", "1", "hash", 384, "hash", "halfvec", 256, "building", 2)
 TEXTS = [Text(bytes([number]) * 32, f"text {number}", 10) for number in range(5)]
 
 

@@ -18,7 +18,7 @@ from pipelines.store import spaces
 from pipelines.store.spaces import Space
 from tests.unit.search.test_answer import hit
 
-SPACE = Space(1, "public", "k", 1, "hashing", "1", "hash", 384, "hash", "halfvec", 256, "active")
+SPACE = Space(1, "public", "k", 1, "hashing", "1", "hash", 384, "hash", "halfvec", 256, "active", 1)
 
 
 class FakeContext:
