@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def open_embedder(model: Model, cache: Path, threads: int | None = None, connections: Connections | None = None) -> Embedder:
     """The embedder of a models.yaml entry. Cheap: the engine is built on the first `embed`.
 
-    With `adapter`, questions go through it. `cache` keeps converted models between processes; `threads` bounds the engine's CPU
-    threads (default: all cores); `connections` are needed by a server that is named by one. Raises FixConfiguration for a
-    folder that is incomplete or asks for code execution, or a tier that this CPU lacks.
+    With `adapter`, questions go through it. `cache` keeps converted models between processes, `threads` bounds the engine's
+    CPU threads (default: all cores), `connections` are needed by a server that is named by one. Raises FixConfiguration for
+    a folder that is incomplete or asks for code execution, or a tier that this CPU lacks.
     """
     base = _open_base(model, cache, threads, connections)
     if model.adapter is None:
