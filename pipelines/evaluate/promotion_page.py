@@ -70,8 +70,8 @@ def _slices(checks: Sequence[Check]) -> str:
         plots.spans(spans, *plots.around_zero(spans, margin), lines=(0.0, -margin)) if spans else "<p>Not measured.</p>"
     )
     return (
-        "<h2>Difference to the champion by slice</h2><p><small>Each line reaches down to the lower bound. Dashed: zero, and the "
-        f"loss that is not accepted.</small></p>{drawing}"
+        "<h2>Difference to the champion by slice</h2><p><small>Each line reaches down to the lower bound. Dashed: "
+        f"zero, and the loss that is not accepted.</small></p>{drawing}"
     )
 
 
@@ -83,7 +83,8 @@ def _ratios(checks: Sequence[Check]) -> str:
     ]
     most = 1.15 * max([1.0, *(span.value for span in spans)])
     drawing = plots.spans(spans, 0.0, most, lines=(1.0,)) or "<p>No limit is set, or nothing was measured.</p>"
-    return f"<h2>Limits</h2><p><small>The ratio to the champion as a share of the accepted one; dashed: all of it.</small></p>{drawing}"
+    legend = "The ratio to the champion as a share of the accepted one; dashed: all of it."
+    return f"<h2>Limits</h2><p><small>{legend}</small></p>{drawing}"
 
 
 def _checks(checks: Sequence[Check]) -> str:
@@ -96,7 +97,7 @@ def _tries(tries: Sequence[Tries]) -> str:
         return ""
     rows = [cells(*entry) for entry in tries]
     return (
-        "<h2>How often each slice has judged</h2><p><small>Challengers that are tried again and again until one passes fit the "
-        "slice by chance. A slice that has refused many says less each time: release a new one.</small></p>"
+        "<h2>How often each slice has judged</h2><p><small>Challengers that are tried again and again until one passes "
+        "fit the slice by chance. A slice that has refused many says less each time: release a new one.</small></p>"
         + table([headings("slice", "challengers", "not passed", "evaluations"), *rows])
     )
