@@ -1,7 +1,7 @@
 """Promotions that race and promotions that are killed: one champion, one space, every vector's model known, a way back.
 
 A collection with a champion and challengers, each with a verified space of its own; the gate has said `promote` of half of
-them and `refuse` of the others. Everything goes through `pipelines.stages.models`.
+them and `refuse` of the others, and each is proposed. Everything goes through `pipelines.stages.promotion`.
 
 * Race: processes that all promote at once, each a random challenger; whoever comes after the first has a verdict beside a
   champion that is none any more. Meanwhile and at the end, in one snapshot, the champion
@@ -29,22 +29,25 @@ from bench.faults.lab import COLLECTION, Lab, in_child
 from bench.faults.tally import Tally
 from bench.harness import Limit, Options, Result
 from bench.torn_reads import fork
-from pipelines.config import Chunking, Collection, DeleteGuard, Model
+from pipelines.config import Chunking, Collection, DeleteGuard, Gates, Model
 from pipelines.errors import FixConfiguration, MillraceError
 from pipelines.records import ReembedRequest
 from pipelines.search.hybrid import Query
 from pipelines.sources.memory import Memory
-from pipelines.stages import models, reembed, search
+from pipelines.stages import models, promotion, reembed, search
 from pipelines.store.database import Patient
 
 LONG, SHORT = Chunking(target_tokens=120, heading_prefix=False), Chunking(target_tokens=40, heading_prefix=False)
 DOCUMENTS, SENTENCES = 40, 60
 PREPARED = "prepared"
+GATES = Gates(latency_ratio=None, size_ratio=None, cost_ratio=None)  # only the verdicts count here
 TRUTH = """
 SELECT (SELECT count(*) FROM model_alias WHERE alias = 'champion') = 1
    AND (SELECT count(*) FROM space WHERE state = 'active') = 1
    AND EXISTS (SELECT FROM model_alias a JOIN space s ON s.id = a.space_id
-               WHERE a.alias = 'champion' AND s.state = 'active' AND s.version_id = a.version_id),
+               WHERE a.alias = 'champion' AND s.state = 'active' AND s.version_id = a.version_id)
+   AND NOT EXISTS (SELECT FROM promotion p JOIN space s ON s.id = p.space_id
+                   WHERE (p.state = 'promoted') <> (s.state IN ('active', 'previous')) AND p.state <> 'overtaken'),
        (SELECT version_id FROM model_alias WHERE alias = 'champion'),
        (SELECT count(*) FROM document d JOIN space s ON s.state = 'active'
         WHERE d.state = 'loaded' AND d.chunk_set <> s.chunk_set)
@@ -111,7 +114,7 @@ def _prepare(lab: Lab, size: Size, seed: int) -> None:
     """The champion's space, a verified one of each challenger, and the gate's verdicts."""
     entries = {"first": Model(tier="hash", seed=0)}
     entries |= {_name(number): Model(tier="hash", seed=number + 1) for number in range(size.challengers)}
-    update = {"models": entries, "collections": {COLLECTION: Collection(model="first")}, "chunking": LONG}
+    update = {"models": entries, "collections": {COLLECTION: Collection(model="first")}, "chunking": LONG, "gates": GATES}
     lab.settings = lab.settings.model_copy(update=update)
     for table in ("model_alias", "model_alias_history", "space_history", "space", "model_version"):
         lab.query(f"DELETE FROM {table}")
@@ -128,13 +131,15 @@ def _prepare(lab: Lab, size: Size, seed: int) -> None:
             # The first one's passages are others, so that documents trade places too when it is promoted.
             ctx.settings = ctx.settings.model_copy(update={"chunking": LONG if number else SHORT})
             done = reembed.run(ctx, ReembedRequest(COLLECTION, model=_name(number)))
-            decision = {"verdict": "promote" if _good(number) else "refuse", "reason": "said the bench"}
+            said = "promote" if _good(number) else "refuse"
+            decision = {"verdict": said, "reason": "said the bench", "margin": 0.02, "alpha": 0.05, "slices": []}
             lab.query(
                 "INSERT INTO evaluation (collection, space_id, door, corpus_sha, documents, verdict, gates) "
                 "SELECT collection, id, 'cli', '', 1, 'good', %s FROM space WHERE collection = %s AND state = 'active'",
                 json.dumps({f"space {done.space}": decision}),
                 COLLECTION,
             )
+            promotion.propose(ctx, COLLECTION, by="bench")
 
 
 def _versions(lab: Lab) -> dict[str, str]:
@@ -154,7 +159,7 @@ def _race(lab: Lab, size: Size, seed: int) -> dict[str, Any]:
             ctx.pool  # noqa: B018  open before the start
             _until(start.exists)
             try:
-                models.promote(ctx, COLLECTION, versions[_name(challenger)], by=f"promoter {number}")
+                promotion.promote_version(ctx, COLLECTION, versions[_name(challenger)], f"promoter {number}")
                 tally.add({"promoted": 1, "refused_that_served": not _good(challenger)})
             except FixConfiguration:
                 tally.add({"too_late": 1})
@@ -215,7 +220,7 @@ def _killed(lab: Lab, size: Size) -> dict[str, Any]:
                 ctx.pool  # noqa: B018  what opens it is no part of the promotion
                 countdown = Countdown(nth, note)
                 _at_messages(countdown)
-                models.promote(ctx, COLLECTION, version)
+                promotion.promote_version(ctx, COLLECTION, version, "bench")
                 note.write_text(str(countdown.ticks))
 
         return work
@@ -267,7 +272,7 @@ def _after(lab: Lab, before: int) -> Counter[str]:
 def _promoted(lab: Lab, version: str) -> bool:
     with lab.context({}) as ctx:
         try:
-            models.promote(ctx, COLLECTION, version)
+            promotion.promote_version(ctx, COLLECTION, version, "bench")
         except FixConfiguration:  # it serves already
             pass
         except MillraceError:

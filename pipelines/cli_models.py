@@ -75,15 +75,55 @@ def add(ctx: Context, folder: Path, name: str, engine: Any, tier: str, storage: 
 
 @models.command()
 @click.argument("collection")
+@click.argument("version", required=False, default="")
+@as_json
+@with_context
+def propose(ctx: Context, collection: str, version: str, as_json: bool) -> None:
+    """Judge VERSION, or the challenger, for COLLECTION; exit 1 with every reason unless it may serve."""
+    from pipelines.stages import promotion as stage
+
+    done = stage.propose(ctx, collection, version, terminal.person())
+    terminal.show(done.as_dict(), done.text(), as_json)
+    stage.require(done)
+
+
+@models.command()
+@click.argument("collection")
 @click.argument("version")
 @as_json
 @with_context
 def promote(ctx: Context, collection: str, version: str, as_json: bool) -> None:
-    """Let VERSION, whose space waits verified, serve COLLECTION if the newest evaluation's gate says so."""
-    from pipelines.stages import models as stage
+    """Approve VERSION and let it serve COLLECTION, if every check passes; judges it first where that is not done."""
+    from pipelines.stages import promotion as stage
 
-    done = stage.promote(ctx, collection, version, terminal.person())
+    done = stage.promote_version(ctx, collection, version, terminal.person())
     terminal.show(done, terminal.switched(done), as_json)
+
+
+@models.command()
+@click.argument("proposal", type=click.IntRange(min=1))
+@click.option("--reason", default="", help="Kept with the proposal.")
+@as_json
+@with_context
+def reject(ctx: Context, proposal: int, reason: str, as_json: bool) -> None:
+    """Decide against PROPOSAL, a number of `millrace models proposals`."""
+    from pipelines.stages import promotion as stage
+
+    done = stage.reject(ctx, proposal, terminal.person(), reason)
+    terminal.show(done, done.text(), as_json)
+
+
+@models.command()
+@click.argument("collection", required=False)
+@as_json
+@with_context
+def proposals(ctx: Context, collection: str | None, as_json: bool) -> None:
+    """List what was proposed for COLLECTION or all: what became of it, and why."""
+    from pipelines.stages import promotion as stage
+
+    found = stage.listed(ctx, collection)
+    text = "\n".join(proposal.text() for proposal in found) or "nothing was proposed yet; `millrace models propose` does"
+    terminal.show([terminal.plain(proposal) for proposal in found], text, as_json)
 
 
 @models.command()

@@ -288,6 +288,20 @@ class Evaluation(Strict):
     judge: ChatServer | None = Field(default=None, description="judges answers beside the checks without a model")
 
 
+class Gates(Strict):
+    """What a challenger has to keep to before it may serve, beside the margin of the evaluation; who decides then."""
+
+    superior: tuple[str, ...] = Field(
+        default=(), strict=False, description="patterns of NAME/SLICE: better there, not equal"
+    )
+    latency_ratio: float | None = Field(default=1.5, gt=0, description="p95 of embedding a question, times the champion's")
+    latency_free_ms: float = Field(default=20.0, ge=0, description="a p95 up to this passes whatever the ratio")
+    size_ratio: float | None = Field(default=2.0, gt=0, description="bytes of vectors and of files, times the champion's")
+    cost_ratio: float | None = Field(default=2.0, gt=0, description="of embedding all passages, times the champion's")
+    approval: Literal["person", "automatic"] = "person"
+    approval_hours: float = Field(default=72.0, gt=0, le=8760, description="then a proposal that waits is not accepted")
+
+
 class Drift(Strict):
     """What a look for drift compares, and how often it may be wrong."""
 
@@ -365,6 +379,7 @@ class Settings(Strict):
     prices: Prices = Prices()
     placement: Placement = Placement()
     evaluation: Evaluation = Evaluation()
+    gates: Gates = Gates()
     drift: Drift = Drift()
     rerankers: dict[str, Reranker] = Field(default_factory=dict)
 
@@ -416,6 +431,7 @@ def load(root: Path | None = None) -> Settings:
         prices=_read(folder / "prices.yaml", Prices),
         placement=_read(folder / "placement.yaml", Placement),
         evaluation=_read(folder / "evaluation.yaml", Evaluation),
+        gates=_read(folder / "gates.yaml", Gates),
         drift=_read(folder / "drift.yaml", Drift),
     )
     for name, source in settings.sources.items():

@@ -105,22 +105,22 @@ def render(content: Content) -> str:
 
 def _scores(content: Content) -> list[str]:
     names = list(dict.fromkeys(name for result in content.results for name in result.measures))
-    bars, rows = [], [_head("slice", "system", "questions", *names)]
+    bars, rows = [], [headings("slice", "system", "questions", *names)]
     for result in content.results:
         entry = result.measures.get(content.headline)
         if entry:
             bars.append(plots.Span(f"{result.label}, {result.system}", entry["mean"], entry.get("low"), entry.get("high")))
         means = [result.measures.get(name, {}).get("mean") for name in names]
         told = [f"cannot tell: {result.reason}"] if result.reason else means
-        rows.append(_row(result.label, result.system, result.questions, *told))
+        rows.append(cells(result.label, result.system, result.questions, *told))
     kinds = [
-        _row(result.label, name, value)
+        cells(result.label, name, value)
         for result in content.results
         if result.system == "served"
         for name, value in result.buckets.items()
     ]
-    buckets = f"<h2>By kind of question, {escape(content.headline)}</h2>{_table(kinds)}" if kinds else ""
-    return [f"<h2>{escape(content.headline)} with 95 % intervals</h2>", plots.spans(bars, 0.0, 1.0), _table(rows), buckets]
+    buckets = f"<h2>By kind of question, {escape(content.headline)}</h2>{table(kinds)}" if kinds else ""
+    return [f"<h2>{escape(content.headline)} with 95 % intervals</h2>", plots.spans(bars, 0.0, 1.0), table(rows), buckets]
 
 
 def _changes(content: Content) -> list[str]:
@@ -132,24 +132,26 @@ def _changes(content: Content) -> list[str]:
         label = f"{result.label}, {result.system}"
         spans.append(plots.Span(label, entry["difference"], entry["low"], entry["high"]))
         figures = (entry["difference"], entry["p"], entry["holm"], entry["detectable"], entry["questions"])
-        rows.append(_row(label, *figures, entry["with"], "the same" if entry["same_corpus"] else "another"))
+        rows.append(cells(label, *figures, entry["with"], "the same" if entry["same_corpus"] else "another"))
     if not rows:
         return ["<h2>Change</h2><p>No earlier evaluation of these versions to compare with.</p>"]
-    head = _head("slice", "difference", "p", "adjusted p", "seen with 80 % power", "questions", "evaluation", "corpus")
+    head = headings("slice", "difference", "p", "adjusted p", "seen with 80 % power", "questions", "evaluation", "corpus")
     drawing = plots.spans(spans, *plots.around_zero(spans, content.margin), lines=(0.0, -content.margin))
-    return [f"<h2>Change of {escape(content.headline)}</h2>", drawing, _table([head, *rows])]
+    return [f"<h2>Change of {escape(content.headline)}</h2>", drawing, table([head, *rows])]
 
 
 def _gates(content: Content) -> list[str]:
     found = []
-    head = _head("slice", "verdict", "difference", "lower bound", "certifiable margin", "questions", "needed")
+    head = headings("slice", "verdict", "difference", "lower bound", "certifiable margin", "questions", "needed")
     for name, decision in content.gates.items():
         rows = [
-            _row(entry.slice, entry.verdict, entry.difference, entry.bound, entry.certifiable, entry.questions, entry.needed)
+            cells(
+                entry.slice, entry.verdict, entry.difference, entry.bound, entry.certifiable, entry.questions, entry.needed
+            )
             for entry in decision.slices
         ]
         found.append(f"<h2>May {escape(name)} serve?</h2><p>{decision.verdict}: {escape(decision.reason)}</p>")
-        found.append(_table([head, *rows]))
+        found.append(table([head, *rows]))
     return found
 
 
@@ -168,24 +170,27 @@ def _freshness(content: Content) -> list[str]:
 
 def _answers(content: Content) -> list[str]:
     rows = [
-        _row(name.replace("_", " "), "not measured" if value is None else value)
+        cells(name.replace("_", " "), "not measured" if value is None else value)
         for name, value in content.answers.items()
         if name != "examples"
     ]
     examples = "".join(f"<li>{escape(text)}</li>" for text in content.answers.get("examples", ()))
-    return ["<h2>Answers</h2>", _table(rows), f"<p>Not supported:</p><ul>{examples}</ul>" if examples else ""]
+    return ["<h2>Answers</h2>", table(rows), f"<p>Not supported:</p><ul>{examples}</ul>" if examples else ""]
 
 
-def _table(rows: Sequence[str]) -> str:
+def table(rows: Sequence[str]) -> str:
+    """Rows as `headings` and `cells` make them."""
     return f"<table>{''.join(rows)}</table>"
 
 
-def _head(*cells: str) -> str:
-    return "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in cells) + "</tr>"
+def headings(*names: str) -> str:
+    """The first row of a table."""
+    return "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in names) + "</tr>"
 
 
-def _row(*cells: object) -> str:
-    return "<tr>" + "".join(map(_cell, cells)) + "</tr>"
+def cells(*values: object) -> str:
+    """A row of a table; numbers to the right, None as an empty cell."""
+    return "<tr>" + "".join(map(_cell, values)) + "</tr>"
 
 
 def _cell(value: object) -> str:

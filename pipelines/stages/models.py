@@ -1,4 +1,4 @@
-"""Stage models: the registry at work. Import, compare, promote by the gate's verdict, roll back, export."""
+"""Stage models: the registry at work. Import, compare, roll back, export; promotion is in promotion.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.config import Model
 from pipelines.embed import open_embedder
-from pipelines.errors import FailRun, FixConfiguration
+from pipelines.errors import FixConfiguration
 from pipelines.registry import artifacts, model_card
 from pipelines.registry.folder import File, inspect
 from pipelines.stages import switch as switching
@@ -115,33 +115,6 @@ def diff(ctx: Context, old: str, new: str) -> Difference:
         dict(_unlike(_hashes(first), _hashes(second), "")),
         {name: (figures[0][name], figures[1][name]) for name in sorted(figures[0].keys() & figures[1].keys())},
     )
-
-
-def promote(ctx: Context, collection: str, name: str, by: str = "") -> Switch:
-    """Let a version serve a collection whose gate said so: vectors, passages and champion change in one transaction.
-
-    Raises FixConfiguration when no verified space of it waits, FailRun with the gate's reason unless it said promote, and
-    when another champion serves by now than the one it was compared with.
-    """
-    ctx.settings.require_collection(collection)
-    version = registry.get(ctx.pool, name)
-    found = registry.waiting(ctx.pool, version, collection)
-    if found is None:
-        raise FixConfiguration(
-            f"no verified space of {version.name} waits in collection {collection!r}; "
-            f"`millrace reembed {collection} --model {version.name}` makes one"
-        )
-    if found.verdict is None:
-        raise FailRun(
-            f"the gate has not judged space {found.space} of {version.name} since it was verified; "
-            f"run `millrace evaluate {collection}`"
-        )
-    if found.verdict != "promote":
-        raise FailRun(
-            f"{version.name} stays where it is: evaluation {found.evaluation} says {found.verdict} of space {found.space}, "
-            f"{found.reason}; `millrace switch {collection} {found.space}` lets it serve all the same"
-        )
-    return switching.switch(ctx, collection, found.space, by, instead_of=found.beside)
 
 
 def rollback(ctx: Context, collection: str, by: str = "") -> Switch:

@@ -132,6 +132,40 @@ A pink (skipped) `evaluate` says that the collection has no benchmark: nothing i
 `docs/runbook.md`, section *evaluate*, and `docs/evaluation.md`; from a shell `millrace evaluate`.
 """
 
+PROMOTE = """\
+### Promotion
+
+Judges a challenger: not worse on any slice, better where gates.yaml demands it, and within its limits of latency, size and
+cost. What passes waits for a person, who finds *Approve* and *Reject* under **Required Actions**, or serves at once where
+gates.yaml says `automatic`. Without a verified space of the version, the collection is embedded by it first, in one task;
+trigger `reembed` before, to spread that over workers. **Report** on `propose` opens the page.
+
+Searches and syncs go on. Going back is `millrace models rollback COLLECTION`. Announced on `millrace://space/COLLECTION`.
+
+#### Params
+
+- *Collection*.
+- *Version*: such as `handbook@3`; empty for the challenger that waits.
+
+#### When a task is red
+
+The last error of its log names the value, the limit and the remedy. What serves is untouched.
+
+| red task | what it means | what to do |
+|---|---|---|
+| `plan` | No such version, none that waits, or it serves already. | Correct the form; `millrace models list`. |
+| `reembed` | The space could not be filled or did not pass verification. | Clear the task: it goes on where it stopped. |
+| `propose` | The challenger is refused, or it cannot be told; every reason is in the message and on the page. | \
+Keep the champion. cannot tell: release more questions. Or a service failed: clear the task. |
+| `approve` | The question could not be asked. | Clear the task. |
+| `promote` | The proposal holds no more: another one serves, a newer evaluation differs, or the space lacks texts. | \
+Trigger a new run; for missing texts sync the sources and clear the task. |
+| `reject` | The database was away, or somebody else decided. | `millrace models proposals` says what stands. |
+
+A pink (skipped) `promote` was rejected, or nobody answered in `approval_hours`: `reject` says which. More:
+`docs/runbook.md`, section *promote*, and `docs/models.md`; from a shell `millrace models promote`.
+"""
+
 DRIFT = """\
 ### Drift
 

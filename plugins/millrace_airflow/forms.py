@@ -1,4 +1,4 @@
-"""The trigger forms of a sync and of a re-embedding, and the requests made of them.
+"""The trigger forms of the DAGs, and the requests made of them.
 
 Airflow checks each value against its schema before the run exists. What a schema cannot say (unknown keys, a day where
 there is an interval) is checked when the plan task starts, before anything is read.
@@ -19,6 +19,7 @@ from pipelines.records import Budget, ReembedRequest, SyncRequest
 
 # Relative, one line, no parent folder, no template: what may follow a source's root.
 PREFIX = r"^(?!/)(?!.*\{\{)(?!(.*/)?\.\.(/|$))[^\x00-\x1f\x7f]+$"
+VERSION = r"^[^@/]+(@[1-9][0-9]*)?$"
 WITH_INTERVAL = frozenset({"scheduled", "backfill"})
 
 
@@ -154,6 +155,39 @@ def evaluate_params(collections: Collection[str]) -> dict[str, Param]:
             description="Empty: those whose change woke the run, or all.",
         )
     }
+
+
+def promote_params(collections: Collection[str]) -> dict[str, Param]:
+    """The form of a promotion."""
+    return {
+        "collection": Param(next(iter(collections)), type="string", enum=sorted(collections), title="Collection"),
+        "version": Param(
+            None,
+            type=["null", "string"],
+            pattern=VERSION,
+            title="Version",
+            description="Such as handbook@3, or handbook for its newest; empty: the challenger that waits.",
+        ),
+    }
+
+
+def promote_request(context: Mapping[str, Any], known: Mapping[str, Param]) -> tuple[str, str]:
+    """The collection and the version, "" for the challenger. Raises FixConfiguration for an unknown key."""
+    run, params = context["dag_run"], context["params"]
+    _known_keys(run.conf or {}, known)
+    return params["collection"], params["version"] or ""
+
+
+def reembed_for(context: Mapping[str, Any], chosen: Mapping[str, Any]) -> ReembedRequest:
+    """Of a version that is to be judged: a space beside the one that serves."""
+    run = context["dag_run"]
+    return ReembedRequest(
+        collection=chosen["collection"],
+        model=chosen["version"],
+        door="airflow",
+        external_id=run.run_id,
+        decided_by=run.triggering_user_name or "",
+    )
 
 
 def drift_params(collections: Collection[str]) -> dict[str, Param]:

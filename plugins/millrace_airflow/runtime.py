@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pipelines.stages.evaluate import Report as Evaluation
     from pipelines.stages.maintain import Report
     from pipelines.stages.plan import Plan
+    from pipelines.stages.promotion import Proposed
     from pipelines.stages.reembed import Outcome, Reembedding
+    from pipelines.store.space_states import Switch
 
 log = logging.getLogger("millrace")
 PLANNED = "planned"  # the XCom key by which settle learns what plan did
@@ -168,6 +170,53 @@ def evaluated(context: Mapping[str, Any], report: Evaluation, require: Callable[
         raise AirflowSkipException(f"cannot tell: {'; '.join(report.notes)}")
     require(report)
     return {"collection": report.collection, "evaluation": report.number, "verdict": report.verdict, "report": report.page}
+
+
+def person(context: Mapping[str, Any]) -> str:
+    """Who triggered the run; empty when nobody did."""
+    return context["dag_run"].triggering_user_name or ""
+
+
+def skip(why: str) -> NoReturn:
+    """End the task as skipped."""
+    raise AirflowSkipException(why)
+
+
+def filled(outcome: Outcome) -> dict[str, Any]:
+    """Log a space that was filled for a challenger; what of it fits an XCom."""
+    log.info("run %d: space %d of %s is %s", outcome.run_id, outcome.space, outcome.collection, outcome.state)
+    for note in outcome.notes:
+        log.info("run %d: %s", outcome.run_id, note)
+    return {"run_id": outcome.run_id, "space": outcome.space, "state": outcome.state}
+
+
+def proposed(context: Mapping[str, Any], made: Proposed, require: Callable[[Proposed], None]) -> dict[str, Any]:
+    """Log a proposal, link its page, then let `require` judge it; what a person is asked with, as Markdown in `body`."""
+    for line in made.text().splitlines():
+        log.info("%s", line)
+    proposal = made.proposal
+    links.show(context, proposal.report)
+    require(made)
+    checks = "".join(f"| {check['name']} | {check['reason']} |\n" for check in proposal.checks)
+    body = (
+        f"Proposal {proposal.id}: space {proposal.space} in the place of space {proposal.beside}, by evaluation "
+        f"{proposal.evaluation}. [The whole report]({links.address(proposal.report)})\n\n"
+        f"| check | result |\n|---|---|\n{checks}"
+    )
+    return {"id": proposal.id, "collection": proposal.collection, "version": proposal.version, "body": body}
+
+
+def promoted(context: Mapping[str, Any], done: Switch) -> dict[str, Any]:
+    """Log and announce what serves now."""
+    assets.announce_space(context["outlet_events"], done.collection, done.serves, "active")
+    log.info(
+        "space %d serves %s, space %d is kept; back with `millrace models rollback %s`",
+        done.serves,
+        done.collection,
+        done.left,
+        done.collection,
+    )
+    return {"collection": done.collection, "serves": done.serves, "left": done.left}
 
 
 def report_to_log() -> Callable[[Progress], None]:

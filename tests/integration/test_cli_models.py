@@ -17,7 +17,8 @@ pytestmark = pytest.mark.integration
 
 def judged(dsn: str, space: int, verdict: str) -> None:
     """As an evaluation leaves it."""
-    gates = json.dumps({f"space {space}": {"verdict": verdict, "reason": "as it was measured"}})
+    decision = {"verdict": verdict, "reason": "as it was measured", "margin": 0.02, "alpha": 0.05, "slices": []}
+    gates = json.dumps({f"space {space}": decision})
     with psycopg.connect(dsn) as conn:
         conn.execute(
             "INSERT INTO millrace.evaluation (collection, space_id, door, corpus_sha, documents, verdict, gates) "
@@ -30,6 +31,8 @@ def test_a_version_is_imported_embedded_judged_promoted_and_rolled_back(
     project: Path, millrace: Millrace, tmp_path: Path, dsn: str
 ) -> None:
     (project / "docs/a.txt").write_text("The word is on the one you have.")
+    free = "latency_ratio: null\nsize_ratio: null\ncost_ratio: null\n"  # the one that serves is no network at all
+    (project / "include/config/gates.yaml").write_text(free)
     assert "no model version yet" in millrace("models", "list").out
     assert millrace("sync", "docs").code == 0
     assert "champion of knowledge" in millrace("models", "list").out
@@ -50,13 +53,23 @@ def test_a_version_is_imported_embedded_judged_promoted_and_rolled_back(
     assert embedded.code == 0, embedded.err
     done = embedded.json
     assert (done["state"], done["counts"]["embedded"]) == ("shadow", 1)
+    assert "nothing was proposed yet" in millrace("models", "proposals").out
     unjudged = millrace("models", "promote", "knowledge", "handbook@2")
-    assert (unjudged.code, "run `millrace evaluate knowledge`" in unjudged.err) == (1, True)
+    assert (unjudged.code, "there is no benchmark" in unjudged.err) == (1, True)
     judged(dsn, done["space"], "cannot tell")
-    unsure = millrace("models", "promote", "knowledge", "handbook@2")
-    assert (unsure.code, "as it was measured" in unsure.err) == (1, True)
+    unsure = millrace("models", "propose", "knowledge", "handbook@2")
+    assert (unsure.code, "quality: as it was measured" in unsure.err) == (1, True)
     judged(dsn, done["space"], "promote")
+    made = millrace("models", "propose", "knowledge", "--json")
+    assert (made.code, made.json["version"], made.json["state"]) == (0, "handbook@2", "proposed")
+    assert "rejected by" in millrace("models", "reject", str(made.json["id"]), "--reason", "not today").out
+    assert millrace("models", "reject", str(made.json["id"])).code == 1
+    assert millrace("models", "reject", "99").code == 2
+    waits = millrace("models", "propose", "knowledge", "--json").json["id"]
     assert f"served by space {done['space']}" in millrace("models", "promote", "knowledge", "handbook@2").out
+    newest, *others = millrace("models", "proposals", "knowledge", "--json").json
+    assert (newest["id"], newest["state"]) == (waits, "promoted")
+    assert [entry["state"] for entry in others] == ["rejected", "refused", "refused"]
     assert "handbook@2: encoder" in millrace("models", "list", "handbook").out.splitlines()[0]
     assert millrace("models", "show", "handbook", "--json").json["version"]["aliases"] == ["champion of knowledge"]
 
