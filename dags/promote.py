@@ -106,7 +106,7 @@ with DAG(
     tags=["millrace", "promote"],
     default_args=DEFAULTS,
 ) as dag:
-    chosen = plan()
+    chosen: Any = plan()
     proposal = propose(chosen)
     approve = approval.Approval(
         task_id="approve",

@@ -1,5 +1,5 @@
 -- A query adapter's space reads the vectors of another space: only questions are embedded otherwise, no vector is written.
--- depends: 0013_registry
+-- depends: 0014_promotion
 
 ALTER TABLE millrace.space
     ADD COLUMN vectors_of integer REFERENCES millrace.space,
