@@ -17,7 +17,7 @@ LINES = re.sub(r"\\\n\s*", " ", (ROOT / "docker/Dockerfile").read_text(encoding=
 INSTRUCTIONS = [tuple(line.split(maxsplit=1)) for line in LINES if line and not line.startswith("#")]
 IMAGES = {"scheduler", "api", "worker", "worker-gpu"}
 LOCKS = ["requirements-scheduler", "requirements-api", "requirements-worker", "requirements-worker-gpu"]
-ENGINES = {"torch", "openvino", "transformers", "sentence-transformers"}
+ENGINES = {"torch", "openvino", "transformers", "sentence-transformers", "datasets", "accelerate", "peft", "trl"}
 
 
 def stages() -> dict[str, list[tuple[str, str]]]:
