@@ -31,7 +31,7 @@ class FiniteLoss:
         return result
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class Watch(TrainerCallback):
     """Reports points of the curve, seals checkpoints, and stops at a limit."""
 
     def __init__(self, run: RunFolder, limits: Limits, report: Report, spent: float) -> None:
@@ -84,7 +84,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
 
 def quiet() -> None:
     """The library draws no progress bars: `report` tells how it goes."""
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library's
 
 
 def arguments(settings: Settings, run: RunFolder) -> dict[str, Any]:
