@@ -255,13 +255,30 @@ CREATE TABLE millrace.past_forgotten (
     PRIMARY KEY (tenant, collection)
 );
 
+-- What models were taught, under the hash of the files.
+CREATE TABLE millrace.dataset_version (
+    id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant          text NOT NULL DEFAULT 'public',
+    collection      text NOT NULL,
+    version         integer NOT NULL CHECK (version > 0),
+    sha             text NOT NULL,                        -- hash of its files
+    artifact        text NOT NULL CHECK (artifact <> ''), -- its folder in the object store
+    files           jsonb NOT NULL,                       -- [{path, sha256, bytes}]
+    pairs           integer NOT NULL CHECK (pairs >= 0),
+    lineage         jsonb NOT NULL,                       -- origins, what was left out by reason, slices kept apart, seed
+    created_by      text NOT NULL DEFAULT '',
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (tenant, collection, version),
+    UNIQUE (tenant, collection, sha)
+);
+
 -- Every model there ever was, imported or only used; which of them serves is in model_alias.
 CREATE TABLE millrace.model_version (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant          text NOT NULL DEFAULT 'public',
     model           text NOT NULL CHECK (model <> ''),
     version         integer NOT NULL CHECK (version > 0),
-    kind            text NOT NULL CHECK (kind IN ('external', 'encoder')),
+    kind            text NOT NULL CHECK (kind IN ('external', 'encoder', 'adapter')),
     revision        text NOT NULL,                        -- hash of its files, as spaces have it
     dtype           text NOT NULL,                        -- arithmetic tier
     parent_id       bigint REFERENCES millrace.model_version,
@@ -270,6 +287,9 @@ CREATE TABLE millrace.model_version (
     run             jsonb NOT NULL DEFAULT '{}',          -- how it is run: engine, tier, storage
     created_by      text NOT NULL DEFAULT '',
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    dataset_id      bigint REFERENCES millrace.dataset_version,  -- what it was taught; null: not here
+    code_sha        text NOT NULL DEFAULT '',             -- hash of the code that taught it
+    configuration   jsonb NOT NULL DEFAULT '{}',          -- settings, and what came of them
     UNIQUE (tenant, model, version),
     UNIQUE (tenant, revision, dtype),
     CHECK ((kind = 'external') = (artifact = ''))

@@ -69,6 +69,7 @@ class Models:
         self._connections = connections
         self._versions: dict[str, Model] = {}
         self._embedders: dict[str, Embedder] = {}
+        self._bases: dict[str, Embedder] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
         self._rerankers: dict[str, ports.Reranker] = {}
 
@@ -88,6 +89,16 @@ class Models:
             opened = open_embedder(self.entry(name), self._cache, connections=self._connections)
             self._embedders[name] = opened
         return self._embedders[name]
+
+    def base(self, name: str) -> Embedder:
+        """The embedder of an entry without its query adapter."""
+        entry = self.entry(name)
+        if entry.adapter is None:
+            return self.embedder(name)
+        if name not in self._bases:
+            plain = entry.model_copy(update={"adapter": None})
+            self._bases[name] = open_embedder(plain, self._cache, connections=self._connections)
+        return self._bases[name]
 
     def tokenizer(self, name: str) -> Tokenizer:
         """The tokenizer that the entry's embedder counts with."""

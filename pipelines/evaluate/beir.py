@@ -25,11 +25,14 @@ from pipelines.records import Question
 OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 
 
-def read(path: Path) -> list[Question]:
-    """The questions of a BEIR folder or of a golden file, in the file's order; none without a judgment in a BEIR folder."""
+def read(path: Path, *, training: bool = False) -> list[Question]:
+    """The questions of a BEIR folder or of a golden file, in the file's order; none without a judgment in a BEIR folder.
+
+    With `training` those of its train split, where it has one.
+    """
     if path.is_file():
         return _golden(path)
-    queries, qrels = _find(path, "queries.jsonl"), read_qrels(_qrels_file(path))
+    queries, qrels = _find(path, "queries.jsonl"), read_qrels(_qrels_file(path, training))
     addresses = _addresses(path)
     questions = []
     for place, line in _json_lines(queries):
@@ -94,8 +97,8 @@ def _text(text: str, place: str) -> str:
     return text
 
 
-def _qrels_file(folder: Path) -> Path:
-    for name in ("qrels.tsv", "qrels/test.tsv"):
+def _qrels_file(folder: Path, training: bool) -> Path:
+    for name in (*(("qrels/train.tsv",) if training else ()), "qrels.tsv", "qrels/test.tsv"):
         packed = [folder / f"{name}{suffix}" for suffix in ("", *OPENERS)]
         if found := [path for path in packed if path.is_file()]:
             return found[0]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -67,9 +67,11 @@ def build(
     seed: int,
     spans: Spans = lambda passage, lang: [(0, len(passage))],
     ask: Ask | None = None,
+    training: bool = False,
 ) -> list[Candidate]:
     """At most `limit` candidates from the held-out `share` of the documents, drawn by the seed; one a document at first.
 
+    With `training` from all other documents: what is made from them is never judged by what is made from the share.
     `spans` cuts sentences, `ask` is the language model of the builder `questions` (ValueError without one). Raises what
     `ask` raises, and FailRun when none of its answers can be read.
     """
@@ -77,7 +79,8 @@ def build(
     for passage in passages:
         texts[passage.document] = f"{texts.get(passage.document, '')} {passage.text}"
     cluster = controls.clusters(texts)
-    found = list(_made(passages, builder, cluster, share, limit, Random(seed), spans, ask))
+    mine = {document for document, first in cluster.items() if controls.held_out(first, share) != training}
+    found = list(_made(passages, builder, cluster, mine, limit, Random(seed), spans, ask))
     # A question must fit one cluster among all documents, not only among the held-out ones.
     alone = controls.distinct([(entry.text, entry.cluster) for entry in found] + _names(passages, builder, cluster))
     return _spread([entry for entry in found if controls.key(entry.text) in alone], limit, Random(seed))
@@ -87,13 +90,13 @@ def _made(
     passages: Sequence[Passage],
     builder: Builder,
     cluster: Mapping[str, str],
-    share: float,
+    documents: Set[str],
     limit: int,
     random: Random,
     spans: Spans,
     ask: Ask | None,
 ) -> Iterator[Candidate]:
-    mine = [passage for passage in passages if controls.held_out(cluster[passage.document], share)]
+    mine = [passage for passage in passages if passage.document in documents]
     if builder == "questions":
         if ask is None:
             raise ValueError("the builder questions needs a language model")
@@ -105,7 +108,7 @@ def _made(
     for document, first in cluster.items():
         members.setdefault(first, []).append(document)
     for text, source, answer in made:
-        if not controls.held_out(cluster[answer.document], share) or not 0 < len(text) <= MAX_QUESTION:
+        if answer.document not in documents or not 0 < len(text) <= MAX_QUESTION:
             continue
         evidence = controls.without(answer.text, (answer.title, *answer.headings))
         hidden = Hidden(source.document, source.start, source.end) if builder in {"crops", "links"} else None

@@ -27,12 +27,12 @@ def fingerprint(files: Sequence[File]) -> str:
     return sha256("artifact", *parts).hex()
 
 
-def keep(objects: Objects, folder: Path, files: Sequence[File]) -> str:
-    """Write the files below `models/<fingerprint>` and read each back; returns that path.
+def keep(objects: Objects, folder: Path, files: Sequence[File], root: str = ROOT) -> str:
+    """Write the files below `<root>/<fingerprint>` and read each back; returns that path.
 
     Files that are there already are compared only. Raises Retry when the store is unreachable or gave back other bytes.
     """
-    prefix = f"{ROOT}/{fingerprint(files)}"
+    prefix = f"{root}/{fingerprint(files)}"
     for file in files:
         path = f"{prefix}/{within(file.path)}"
         if _stored(objects, path) != file.sha256:

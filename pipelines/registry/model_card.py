@@ -26,6 +26,11 @@ def _what(version: Version) -> Iterator[str]:
     yield f"| made from | {version.parent or 'not known'} |"
     run = ", ".join(f"{key} {value}" for key, value in sorted(version.run.items()))
     yield f"| run with | {run or 'as models.yaml says'} |"
+    if version.dataset:
+        yield f"| taught with | data set {version.dataset}, `{version.dataset_sha}` |"
+        yield f"| by code | `{version.code_sha}` |"
+        told = ", ".join(f"{key} {value}" for key, value in sorted(version.configuration.items()))
+        yield f"| configuration | {told} |"
     yield f"| spaces | {', '.join(map(str, version.spaces)) or 'none'} |"
 
 

@@ -75,8 +75,7 @@ def load(ctx: Context, collection: str, path: Path, name: str, slice_: str, by: 
     """
     read = beir.read(path)
     served = benchmarks.addresses(ctx.pool, collection)
-    names = Names(served)
-    questions = [replace(question, relevant=_resolved(question, names)) for question in read]
+    questions = resolved(read, served)
     judged = {document for question in questions for document, _ in question.relevant}
     known = judged & set(served)
     if judged and not known:
@@ -108,6 +107,12 @@ class Names:
         if len(found) > 1:
             raise FixConfiguration(f"judged document {name!r} may be {found[0]} or {found[1]}; give whole addresses")
         return found[0] if found else None
+
+
+def resolved(questions: Iterable[Question], served: Sequence[str]) -> list[Question]:
+    """The questions with the addresses of served documents in place of their names. Raises what `Names.find` raises."""
+    names = Names(served)
+    return [replace(question, relevant=_resolved(question, names)) for question in questions]
 
 
 def _resolved(question: Question, names: Names) -> tuple[tuple[str, int], ...]:

@@ -142,6 +142,7 @@ def export(ctx: Context, name: str, folder: Path) -> list[Path]:
 
 def _fields(version: Version) -> dict[str, Any]:
     found = {"kind": version.kind, "revision": version.revision[:12], "dtype": version.dtype, "parent": version.parent}
+    found |= {"dataset": version.dataset, "code": version.code_sha[:12], **version.configuration}
     return {**found, **version.run}
 
 

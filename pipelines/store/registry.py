@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -17,7 +17,19 @@ from psycopg.types.json import Jsonb
 from pipelines.errors import FixConfiguration
 from pipelines.records import PUBLIC_TENANT
 from pipelines.store.database import Pool, connection
+from pipelines.store.spaces import Space
 from pipelines.store.sql import load
+
+Kind = Literal["encoder", "adapter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What made a version: the number of its data set, the hash of the code, the settings with what came of them."""
+
+    dataset: int
+    code_sha: str
+    configuration: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,10 @@ class Version:
     run: dict[str, Any]
     created_by: str
     created_at: datetime
+    code_sha: str  # hex hash of the code that trained it; "" for one that was imported
+    configuration: dict[str, Any]  # settings of its training, and what came of them
+    dataset: str  # what it was taught, such as knowledge@2, or ""
+    dataset_sha: str
     aliases: list[str]  # such as "champion of knowledge"
     spaces: list[int]  # those that have a table
 
@@ -126,6 +142,17 @@ def of_vectors(pool: Pool, revision: str, dtype: str, *, tenant: str = PUBLIC_TE
     return Kept(f"{model}@{number}", model, artifact, files, run)
 
 
+def of_space(pool: Pool, space: Space, revision: str) -> Version:
+    """The version of this revision in the tier of a space: the space's own, or the parent of the adapter that it has."""
+    found = [one for one in versions(pool, tenant=space.tenant) if (one.revision, one.dtype) == (revision, space.dtype)]
+    if not found:
+        raise FixConfiguration(
+            f"space {space.id} of {space.collection!r} was made by a model that the registry does not know; evaluate or "
+            "sync the collection first"
+        )
+    return found[0]
+
+
 def add(
     pool: Pool,
     *,
@@ -136,6 +163,8 @@ def add(
     files: Sequence[Mapping[str, Any]],
     run: Mapping[str, Any],
     parent: int | None = None,
+    kind: Kind = "encoder",
+    training: Training | None = None,
     by: str = "",
     tenant: str = PUBLIC_TENANT,
 ) -> Version:
@@ -146,6 +175,10 @@ def add(
         "revision": revision,
         "dtype": dtype,
         "parent": parent,
+        "kind": kind,
+        "dataset": training.dataset if training else None,
+        "code_sha": training.code_sha if training else "",
+        "configuration": Jsonb(dict(training.configuration) if training else {}),
         "artifact": artifact,
         "files": Jsonb([dict(file) for file in files]),
         "run": Jsonb(dict(run)),

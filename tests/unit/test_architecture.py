@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_spaces": {"cli_context", "context", "records", "stages", "terminal"},
     "cli_evaluate": {"cli_context", "context", "evaluate", "records", "stages", "terminal"},
     "cli_drift": {"cli_context", "context", "stages", "terminal"},
+    "cli_train": {"cli_context", "context", "stages", "terminal"},
     "cli_models": {"cli_context", "config", "context", "registry", "stages", "store", "terminal"},
     "cli": BASE
     | {
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "cli_evaluate",
         "cli_drift",
         "cli_models",
+        "cli_train",
         "context",
         "stages",
         "embedded",

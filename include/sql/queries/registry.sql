@@ -1,11 +1,14 @@
 -- name: versions
 -- Newest first within a model; one of them by number, or all.
 SELECT v.id, v.model, v.version, v.kind, v.revision, v.dtype, coalesce(p.model || '@' || p.version, '') AS parent,
-       v.artifact, v.files, v.run, v.created_by, v.created_at,
+       v.artifact, v.files, v.run, v.created_by, v.created_at, v.code_sha, v.configuration,
+       coalesce(d.collection || '@' || d.version, '') AS dataset, coalesce(d.sha, '') AS dataset_sha,
        ARRAY(SELECT a.alias || ' of ' || a.collection FROM model_alias a
              WHERE (a.tenant, a.version_id) = (v.tenant, v.id) ORDER BY a.collection, a.alias) AS aliases,
        ARRAY(SELECT s.id FROM space s WHERE s.version_id = v.id AND s.state <> 'retired' ORDER BY s.id) AS spaces
-FROM model_version v LEFT JOIN model_version p ON p.id = v.parent_id
+FROM model_version v
+LEFT JOIN model_version p ON p.id = v.parent_id
+LEFT JOIN dataset_version d ON d.id = v.dataset_id
 WHERE v.tenant = %(tenant)s
   AND (%(model)s::text IS NULL OR v.model = %(model)s)
   AND (%(version)s::int IS NULL OR v.version = %(version)s)
@@ -17,12 +20,14 @@ WHERE (tenant, revision, dtype) = (%(tenant)s, %(revision)s, %(dtype)s)
 
 -- name: add
 -- What a space has used already gets its files; what is kept already is left alone.
-INSERT INTO model_version AS v (tenant, model, version, kind, revision, dtype, parent_id, artifact, files, run, created_by)
-VALUES (%(tenant)s, %(model)s, next_version(%(tenant)s, %(model)s), 'encoder', %(revision)s, %(dtype)s, %(parent)s,
-        %(artifact)s, %(files)s, %(run)s, %(by)s)
+INSERT INTO model_version AS v (tenant, model, version, kind, revision, dtype, parent_id, artifact, files, run, created_by,
+                                dataset_id, code_sha, configuration)
+VALUES (%(tenant)s, %(model)s, next_version(%(tenant)s, %(model)s), %(kind)s, %(revision)s, %(dtype)s, %(parent)s,
+        %(artifact)s, %(files)s, %(run)s, %(by)s, %(dataset)s, %(code_sha)s, %(configuration)s)
 ON CONFLICT (tenant, revision, dtype) DO UPDATE SET
     kind = EXCLUDED.kind, artifact = EXCLUDED.artifact, files = EXCLUDED.files, run = EXCLUDED.run,
-    parent_id = coalesce(v.parent_id, EXCLUDED.parent_id), created_by = EXCLUDED.created_by
+    parent_id = coalesce(v.parent_id, EXCLUDED.parent_id), created_by = EXCLUDED.created_by,
+    dataset_id = EXCLUDED.dataset_id, code_sha = EXCLUDED.code_sha, configuration = EXCLUDED.configuration
 WHERE v.artifact = ''
 
 -- name: measured

@@ -12,7 +12,7 @@ from pipelines.train import adapter
 from pipelines.train.adapter import Passages, Questions, Settings
 
 DIM = 24
-QUICK = Settings(epochs=30, batch=64, rate=5e-3)
+QUICK = Settings(epochs=30, batch=64, rate=5e-3, pull=0.3)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
