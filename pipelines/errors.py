@@ -6,6 +6,7 @@
   + SkipDocument        one document cannot be loaded; it is quarantined with a reason, its siblings go on
   + FailRun             the run must stop and be red; the corpus served so far is untouched
     - Held              a person has to decide (held deletions)
+    - NothingLearned    there is too little to learn from, or no gain is shown; the model stays as it is
   + FixConfiguration    nothing helps but changing a file, a connection or a parameter
 
 A message names the value, the limit and the remedy, in one line. Airflow maps the classes to retry rules by their dotted
@@ -44,6 +45,10 @@ class FailRun(MillraceError):
 
 class Held(FailRun):
     """The run finished what is safe and holds the rest for a person's approval."""
+
+
+class NothingLearned(FailRun):
+    """A training had too little to learn from, or shows no gain; no version was made."""
 
 
 class FixConfiguration(MillraceError):

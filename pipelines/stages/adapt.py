@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.embed import adapter as adapters
-from pipelines.errors import FailRun
+from pipelines.errors import FailRun, NothingLearned
 from pipelines.records import TrainingPair
 from pipelines.registry import artifacts
 from pipelines.registry.folder import inspect
@@ -84,7 +84,7 @@ def run(
     """Fit an adapter to the model that serves, with a data set (default: the collection's newest), and keep it.
 
     Raises FixConfiguration where there is no data set, FailRun for one of another collection or that leaks by now, and
-    when nothing was learned: then nothing is kept.
+    NothingLearned where a gain is not shown: then nothing is kept.
     """
     began = time.monotonic()
     corpus = training_data.gather(ctx, collection, settings.seed)
@@ -102,7 +102,7 @@ def run(
         report,
     )
     if fitted.bound <= 0:
-        raise FailRun(
+        raise NothingLearned(
             f"nothing was learned from {version.name}: nDCG@10 on questions that were not fitted {fitted.before:.4f} -> "
             f"{fitted.after:.4f}, and a gain is not shown (lower 95 % bound {fitted.bound:+.4f}); no version was made; give "
             "more or better pairs"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import FailRun, FixConfiguration
+from pipelines.errors import FixConfiguration, NothingLearned
 from pipelines.evaluate import beir
 from pipelines.evaluate.builders import Passage
 from pipelines.records import TrainingPair
@@ -82,8 +82,8 @@ def build(
 ) -> Built:
     """Mine at most `limit` pairs a builder, add those of `judgments` (a BEIR folder or golden file), check, keep.
 
-    Raises FixConfiguration for a collection that serves nothing and a file that cannot be read, FailRun where fewer than
-    LEAST pairs are left, with what they were left out for.
+    Raises FixConfiguration for a collection that serves nothing and a file that cannot be read, NothingLearned where
+    fewer than LEAST pairs are left, with what they were left out for.
     """
     corpus = gather(ctx, collection, seed)
     asked = mining.from_structure(
@@ -99,7 +99,7 @@ def build(
         why = (
             "; ".join(f"{count}: {reason}" for reason, count in left.items()) or "the documents have few titles and headings"
         )
-        raise FailRun(
+        raise NothingLearned(
             f"{len(kept)} pairs to teach {collection!r} with, at least {LEAST} are needed ({why}); give --judgments"
         )
     leakage.require_none(kept, corpus.judged, corpus.clusters)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.errors import FailRun
+from pipelines.errors import FailRun, NothingLearned
 from pipelines.evaluate import significance
 
 Matrix = npt.NDArray[np.float32]
@@ -155,7 +155,7 @@ class _Best:
 
 def _check(passages: Passages, fitted: Questions, validation: Questions, replay: Questions | None) -> None:
     if len(fitted) < LEAST or len(validation) < LEAST // 2:
-        raise FailRun(
+        raise NothingLearned(
             f"{len(fitted)} pairs to fit and {len(validation)} to validate; a query adapter needs at least {LEAST} and "
             f"{LEAST // 2}: mine or import more pairs"
         )

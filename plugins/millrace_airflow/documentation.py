@@ -166,6 +166,32 @@ A pink (skipped) `promote` was rejected, or nobody answered in `approval_hours`:
 `docs/runbook.md`, section *promote*, and `docs/models.md`; from a shell `millrace models promote`.
 """
 
+FINETUNE = """\
+### Fine-tuning
+
+Weekly, after a drift of the corpus or of its questions, and by hand: mines pairs from what a collection serves, keeps them
+apart from whatever evaluates it, fits a query adapter in seconds, and triggers `promote` for what shows a gain. There the
+gate judges and a person approves; nothing serves by this DAG alone. It starts paused: unpause it once a collection has a
+benchmark that can judge a challenger.
+
+Pink (skipped) means that there is nothing to learn: too few pairs, or no gain. The task's log says which.
+
+#### Params
+
+- *Collection*: empty for those that woke the run, or all.
+
+#### When a task is red
+
+| red task | what it means | what to do |
+|---|---|---|
+| `collections` | The configuration cannot be read. | Correct the file that its log names. |
+| `data` | The database, the object store or the embedder was away. | Clear the task. |
+| `fit` | The same, or pairs leak into a benchmark that was released meanwhile. | Clear the run from `data` on. |
+| `promote` | The run of `promote` could not be triggered. | Clear the task. |
+
+More: `docs/runbook.md`, section *finetune*, and `docs/training.md`; from a shell `millrace train`.
+"""
+
 DRIFT = """\
 ### Drift
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -11,7 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace_airflow import assets, links
 from millrace_airflow.connections import AirflowConnections
 from pipelines import config
-from pipelines.errors import FailRun
+from pipelines.errors import FailRun, NothingLearned
 from pipelines.records import Accounting, ShardRef, SpanRef, Summary
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipelines.stages.promotion import Proposed
     from pipelines.stages.reembed import Outcome, Reembedding
     from pipelines.store.space_states import Switch
+    from pipelines.train.adapter import Point
 
 log = logging.getLogger("millrace")
 PLANNED = "planned"  # the XCom key by which settle learns what plan did
@@ -175,6 +177,27 @@ def evaluated(context: Mapping[str, Any], report: Evaluation, require: Callable[
 def person(context: Mapping[str, Any]) -> str:
     """Who triggered the run; empty when nobody did."""
     return context["dag_run"].triggering_user_name or ""
+
+
+@contextmanager
+def learning() -> Iterator[None]:
+    """End the task as skipped, with the reason, where there is nothing to learn: the model that serves stays."""
+    try:
+        yield
+    except NothingLearned as error:
+        raise AirflowSkipException(str(error)) from None
+
+
+def epoch(point: Point) -> None:
+    """Log a point of a loss curve."""
+    log.info("epoch %d: loss %.4f, validation %.4f, %.1f s", point.epoch, point.loss, point.validation, point.seconds)
+
+
+def told(text: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Log what a stage says to a person; the value is what the next task needs."""
+    for line in text.splitlines():
+        log.info("%s", line)
+    return value
 
 
 def skip(why: str) -> NoReturn:
