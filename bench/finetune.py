@@ -63,9 +63,9 @@ class Size:
 
 
 FULL = Size(
-    3, 800, 1000, 200, 80, None, EncoderSettings(learning_rate=5e-5, epochs=1, max_tokens=96), (0.25, 0.5, 0.75, 1.0)
+    3, 640, 1000, 200, 80, None, EncoderSettings(learning_rate=5e-5, epochs=1, max_tokens=96), (0.25, 0.5, 0.75, 1.0)
 )
-QUICK = Size(1, 48, 60, 20, 20, 30, EncoderSettings(learning_rate=5e-5, batch=16, max_tokens=48), (1.0,))
+QUICK = Size(1, 48, 60, 20, 60, 60, EncoderSettings(learning_rate=5e-5, batch=16, max_tokens=48), (1.0,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +125,9 @@ def _world(options: Options, size: Size) -> World:
     if len(judging[NEW]) < 2:
         raise FixConfiguration(f"{options.corpus or 'the sample'}: too few English texts to make questions of; give more")
     base = card(config.load().models["minilm"]).folder
-    return World(
-        base,
-        parts,
-        words,
-        judging,
-        {
-            name: found
-            for name, found in _sets(parts.validation, words, size.choosing, options.seed).items()
-            if name != PLAIN
-        },
-        scored(base, parts.test, judging),
-    )
+    choosing = _sets(parts.validation, words, size.choosing, options.seed)
+    before = scored(base, parts.test, judging)
+    return World(base, parts, words, judging, choosing, before, scored(base, parts.validation, choosing))
 
 
 def _sets(passages: Sequence[corpus.Passage], words: Mapping[str, str], count: int, seed: int) -> dict[str, list[Asked]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.tuning.domain import Asked
 from pipelines.config import Model
@@ -40,9 +42,9 @@ def scored(folder: Path, passages: Sequence[Passage], sets: Mapping[str, Sequenc
     return found
 
 
-def _hidden(passages: Sequence[Passage], documents: np.ndarray, entry: Asked) -> np.ndarray:  # type: ignore[type-arg]
+def _hidden(passages: Sequence[Passage], documents: npt.NDArray[Any], entry: Asked) -> npt.NDArray[np.bool_]:
     hidden = np.zeros(len(passages), dtype=bool)
     if entry.hidden is not None:
-        for place in np.flatnonzero(documents == entry.hidden.document):
+        for place in np.flatnonzero(documents == entry.hidden.document).tolist():
             hidden[place] = passages[place].start < entry.hidden.end and entry.hidden.start < passages[place].end
     return hidden

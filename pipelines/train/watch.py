@@ -24,7 +24,7 @@ class FiniteLoss:
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The trainer's. Raises FailRun."""
-        result = super().compute_loss(*args, **kwargs)  # type: ignore[misc]  # the trainer's
+        result = super().compute_loss(*args, **kwargs)
         loss = float((result[0] if isinstance(result, tuple) else result).detach())
         if not math.isfinite(loss):
             raise FailRun(not_finite("the loss", loss, self.state.global_step, self.args))  # type: ignore[attr-defined]
@@ -84,7 +84,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
 
 def quiet() -> None:
     """The library draws no progress bars: `report` tells how it goes."""
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def arguments(settings: Settings, run: RunFolder) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_the_same_training_gives_the_same_weights(parent: Path, whole: Path, tmp
 
 
 @pytest.mark.parametrize("options", [{"in_pieces": 4}, {"matryoshka": (4,)}, {"matryoshka": (4, 2), "in_pieces": 4}])
-def test_the_other_losses_train_too(options: dict, parent: Path, whole: Path, tmp_path: Path) -> None:
+def test_the_other_losses_train_too(options: dict[str, Any], parent: Path, whole: Path, tmp_path: Path) -> None:
     tuned = encoder.tune(parent, PAIRS, REPLAY, tmp_path / "run", replace(SETTINGS, **options), lambda point: None)
     assert tuned.stopped == ""
     assert _weights(tmp_path / "run") != _weights(whole)
@@ -132,6 +133,7 @@ def test_distillation_keeps_vectors_near_the_parents(parent: Path, tmp_path: Pat
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 import torch
 from pipelines.train import encoder
 from tests.contract.test_encoder_tuning import PAIRS, REPLAY, SETTINGS
