@@ -39,6 +39,7 @@ from pipelines.embed.card import card
 from pipelines.embed.files import digest
 from pipelines.errors import FixConfiguration
 from pipelines.evaluate import gate, significance
+from pipelines.evaluate.builders import Passage
 from pipelines.records import TrainingPair
 from pipelines.train import encoder, merge
 from pipelines.train.tuning import EncoderSettings, Tuned
@@ -130,7 +131,7 @@ def _world(options: Options, size: Size) -> World:
     return World(base, parts, words, judging, choosing, before, scored(base, parts.validation, choosing))
 
 
-def _sets(passages: Sequence[corpus.Passage], words: Mapping[str, str], count: int, seed: int) -> dict[str, list[Asked]]:
+def _sets(passages: Sequence[Passage], words: Mapping[str, str], count: int, seed: int) -> dict[str, list[Asked]]:
     meant = {invented: word for word, invented in words.items()}
 
     def plain(asked: Sequence[Asked]) -> list[Asked]:

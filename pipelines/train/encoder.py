@@ -28,7 +28,7 @@ from pipelines.train.run_folder import RunFolder
 from pipelines.train.tuning import UNLIMITED, EncoderSettings, Limits, Report, Tuned
 
 
-class Trainer(watch.FiniteLoss, SentenceTransformerTrainer):  # type: ignore[misc]  # the library is untyped
+class Trainer(watch.FiniteLoss, SentenceTransformerTrainer):
     """The library's, without its model card: ours is the registry's."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def _places(folder: Path, model: SentenceTransformer) -> dict[str, dict[str, tor
         path = entry.folder / merge.WEIGHTS
         if not path.is_file():
             continue
-        inner = module.auto_model if entry.kind == "Transformer" else module
+        inner: Any = module.auto_model if entry.kind == "Transformer" else module
         prefix = f"{getattr(inner, 'base_model_prefix', '')}."
         names = set(merge.read(path)[0])
         found = {}

@@ -18,6 +18,7 @@ KEPT = 2  # columns of a row that are held to the parent: question and positive
 
 def ranking(model: SentenceTransformer, settings: EncoderSettings) -> Any:
     """The right passage has to win against the hard negatives and all other passages of the batch."""
+    loss: nn.Module
     if settings.in_pieces is None:
         loss = losses.MultipleNegativesRankingLoss(model, scale=settings.scale)
     else:
@@ -59,4 +60,4 @@ class Anchored(nn.Module):
 
 
 def _dim(model: SentenceTransformer) -> int:
-    return int(model.get_embedding_dimension())
+    return int(model.get_embedding_dimension() or 0)

@@ -16,7 +16,8 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from pipelines.embed.files import digest, read_json, refuse_code, require
 from pipelines.errors import FailRun, FixConfiguration
@@ -28,7 +29,7 @@ from pipelines.train.tuning import UNLIMITED, Example, Limits, LoraSettings, Rep
 MERGED = "merged"
 
 
-class Trainer(watch.FiniteLoss, SFTTrainer):  # type: ignore[misc]  # the library is untyped
+class Trainer(watch.FiniteLoss, SFTTrainer):
     """The library's, without its model card: ours is the registry's."""
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -114,7 +115,7 @@ def _read(folder: Path, four_bit: bool = False) -> Any:
     options: dict[str, Any] = {"dtype": "auto"}
     if four_bit:
         options = {
-            "quantization_config": BitsAndBytesConfig(
+            "quantization_config": BitsAndBytesConfig(  # type: ignore[no-untyped-call]
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
             )
         }

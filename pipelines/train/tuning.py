@@ -93,7 +93,7 @@ class LoraSettings(Settings):
     batch: int = 8
     max_tokens: int | None = 1024  # of prompt and answer together
     rank: int = 16
-    strength: float = 32.0  # LoRA's alpha; the change is multiplied by strength / rank
+    strength: int = 32  # LoRA's alpha; the change is multiplied by strength / rank
     dropout: float = 0.05
     four_bit: bool = False  # QLoRA: the frozen weights in 4 bits; needs CUDA and bitsandbytes
     merged: bool = False  # also write the whole model with the adapter added to it
@@ -102,7 +102,7 @@ class LoraSettings(Settings):
         Settings.__post_init__(self)
         for name, sound in {
             "rank": 1 <= self.rank <= 1024,
-            "strength": self.strength > 0,
+            "strength": self.strength >= 1,
             "dropout": 0 <= self.dropout < 1,
         }.items():
             require(sound, name, getattr(self, name))

@@ -24,14 +24,14 @@ class FiniteLoss:
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         """The trainer's. Raises FailRun."""
-        result = super().compute_loss(*args, **kwargs)
+        result = super().compute_loss(*args, **kwargs)  # type: ignore[misc]  # the trainer's
         loss = float((result[0] if isinstance(result, tuple) else result).detach())
         if not math.isfinite(loss):
             raise FailRun(not_finite("the loss", loss, self.state.global_step, self.args))  # type: ignore[attr-defined]
         return result
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class Watch(TrainerCallback):
     """Reports points of the curve, seals checkpoints, and stops at a limit."""
 
     def __init__(self, run: RunFolder, limits: Limits, report: Report, spent: float) -> None:
