@@ -108,7 +108,9 @@ def chosen(tried: Sequence[Tried], loss: float = 0.0) -> Tried:
     them; of equal ones the one nearest to the parent."""
     base = min(tried, key=lambda entry: entry.alpha)
     safe = [
-        entry for entry in tried if all(entry.replay[name] >= value - loss - 1e-9 for name, value in base.replay.items())
+        entry
+        for entry in tried
+        if entry is base or all(entry.replay[name] >= value - loss - 1e-9 for name, value in base.replay.items())
     ]
     return max(safe, key=lambda entry: (entry.new, -entry.alpha))
 

@@ -4,7 +4,7 @@
     progress.jsonl   the loss curve, one point a line
     checkpoints/     checkpoint-N, complete once sealed: sealed.json holds size and sha256 of its files
     aside/           checkpoints that could not be trusted
-    model/           the result; result.json says how it came about
+    model/           the result; result.json says how it came about. Of rung three the adapter, and merged/ where asked for
 
 A process may be killed anywhere. What is not sealed does not count; the next attempt goes on at the last sealed checkpoint.
 """
@@ -101,15 +101,14 @@ class RunFolder:
                     break
         return tuple(points)
 
-    def place(self, write: Callable[[Path], object]) -> Path:
-        """The result's folder, written beside and put in its place when complete."""
-        partial = self.out / "model.partial"
+    def place(self, write: Callable[[Path], object], name: str = "model") -> None:
+        """Write a folder of the result beside, and put it in its place when it is complete."""
+        partial = self.out / f"{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         write(partial)
         (self.out / "result.json").unlink(missing_ok=True)
-        shutil.rmtree(self.model, ignore_errors=True)
-        partial.rename(self.model)
-        return self.model
+        shutil.rmtree(self.out / name, ignore_errors=True)
+        partial.rename(self.out / name)
 
     def finish(self, tuned: Tuned) -> Tuned:
         """Keep the result."""

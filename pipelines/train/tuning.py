@@ -86,6 +86,37 @@ class EncoderSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
+class LoraSettings(Settings):
+    """Of rung three. `learning_rate` is ten times that of a whole model, as is usual for so few numbers."""
+
+    learning_rate: float = 2e-4
+    batch: int = 8
+    max_tokens: int | None = 1024  # of prompt and answer together
+    rank: int = 16
+    strength: int = 32  # LoRA's alpha; the change is multiplied by strength / rank
+    dropout: float = 0.05
+    four_bit: bool = False  # QLoRA: the frozen weights in 4 bits; needs CUDA and bitsandbytes
+    merged: bool = False  # also write the whole model with the adapter added to it
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        for name, sound in {
+            "rank": 1 <= self.rank <= 1024,
+            "strength": self.strength >= 1,
+            "dropout": 0 <= self.dropout < 1,
+        }.items():
+            require(sound, name, getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a language model is asked, and what it should have answered."""
+
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """One point of the loss curve."""
 

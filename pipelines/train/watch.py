@@ -84,7 +84,7 @@ class Watch(TrainerCallback):
 
 def quiet() -> None:
     """The library draws no progress bars: `report` tells how it goes."""
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the library's
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def arguments(settings: Settings, run: RunFolder) -> dict[str, Any]:

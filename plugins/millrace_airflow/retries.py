@@ -16,11 +16,8 @@ BY_ERROR_CLASS = ExceptionRetryPolicy(
             RetryAction.FAIL,
             reason="a file, connection or parameter is wrong: correct it, then clear the task",
         ),
-        RetryRule(
-            "pipelines.errors.Held,pipelines.errors.NothingLearned",
-            RetryAction.FAIL,
-            reason="a person has to decide about held deletions",
-        ),
+        RetryRule("pipelines.errors.Held", RetryAction.FAIL, reason="a person has to decide about held deletions"),
+        RetryRule("pipelines.errors.NothingLearned", RetryAction.FAIL, reason="there is nothing to learn"),
         RetryRule("pipelines.errors.FailRun", RetryAction.FAIL, reason="the run cannot be completed truthfully"),
         RetryRule("pipelines.errors.SkipDocument", RetryAction.FAIL, reason="a document's error left its stage: a defect"),
         RetryRule(

@@ -133,6 +133,7 @@ def test_distillation_keeps_vectors_near_the_parents(parent: Path, tmp_path: Pat
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 import torch
 from pipelines.train import encoder
 from tests.contract.test_encoder_tuning import PAIRS, REPLAY, SETTINGS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -40,9 +39,9 @@ def test_a_limit_leaves_room_for_one_more_step_or_ends(limits: Limits, steps: in
     "options",
     [{"batch": 1}, {"learning_rate": 0.0}, {"replay_share": 1.0}, {"in_pieces": 64}, {"epochs": 0}, {"max_tokens": 2}],
 )
-def test_settings_out_of_range_are_named(options: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_named(options: dict[str, float]) -> None:
     with pytest.raises(FixConfiguration, match=next(iter(options))):
-        EncoderSettings(**options)
+        EncoderSettings(**options)  # type: ignore[arg-type]
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 50), max_size=6), st.integers(0, 200))
