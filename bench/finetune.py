@@ -96,10 +96,10 @@ class Trained:
 def run(options: Options) -> Result:
     """Three trainings and a null one; `--quick` is one small one of each, by which no gain is judged."""
     size = QUICK if options.quick else FULL
-    world = _world(options, size)
+    world = world_of(options, size)
     with tempfile.TemporaryDirectory() as place:
-        trained = [_train(world, size, options.seed * 100 + number, Path(place), null=False) for number in range(size.seeds)]
-        null = _train(world, size, options.seed * 100, Path(place), null=True)
+        trained = [train(world, size, options.seed * 100 + number, Path(place), null=False) for number in range(size.seeds)]
+        null = train(world, size, options.seed * 100, Path(place), null=True)
     figures = _figures(world, trained, null)
     judged = ("gain_relative", "gain_low", "promoted_share", "frozen_questions")
     floors = (
@@ -119,7 +119,8 @@ def run(options: Options) -> Result:
     return Result("finetune", figures, floors, left_out=quick_only, notes=notes, rows=_rows(world, trained, null))
 
 
-def _world(options: Options, size: Size) -> World:
+def world_of(options: Options, size: Size) -> World:
+    """The corpus in three parts, its questions, and what the base model scores on them."""
     parts = corpus.parts(options.corpus, options.seed, size.documents)
     words = domain.lexicon(parts.train, size.lexicon, options.seed)
     judging = _sets(parts.test, words, size.questions, options.seed)
@@ -153,10 +154,11 @@ def _sets(passages: Sequence[Passage], words: Mapping[str, str], count: int, see
     }
 
 
-def _train(world: World, size: Size, seed: int, place: Path, *, null: bool) -> Trained:
+def train(world: World, size: Size, seed: int, place: Path, *, null: bool) -> Trained:
+    """Train, sweep, score. `null` puts questions and passages together at random."""
     begun = time.monotonic()
     settings = EncoderSettings(**{**_fields(size.settings), "seed": seed})
-    pairs = _pairs(world, size, seed)
+    pairs = pairs_of(world, size, seed)
     replay = {"crops": domain.mined(world.parts.train, "crops", size.pairs, seed)}
     out = place / f"{'null' if null else 'seed'}-{seed}"
     given = domain.shuffled(pairs, seed) if null else pairs
@@ -165,7 +167,7 @@ def _train(world: World, size: Size, seed: int, place: Path, *, null: bool) -> T
     def score(folder: Path) -> tuple[float, dict[str, float]]:
         same = digest(folder / merge.WEIGHTS) == digest(world.base / merge.WEIGHTS)
         values = world.chosen_by if same else scored(folder, world.parts.validation, world.choosing)
-        found = {name: _mean(of) for name, of in values.items()}
+        found = {name: mean_of(of) for name, of in values.items()}
         return found[NEW], {frozen: found[frozen] for frozen in FROZEN}
 
     # On so few questions a loss below a point is chance; the gate judges what it is worth.
@@ -176,7 +178,8 @@ def _train(world: World, size: Size, seed: int, place: Path, *, null: bool) -> T
     return Trained(tuned, best, minutes, after, whole)
 
 
-def _pairs(world: World, size: Size, seed: int) -> list[TrainingPair]:
+def pairs_of(world: World, size: Size, seed: int) -> list[TrainingPair]:
+    """What a training of this seed is taught."""
     return domain.pairs(domain.questions(world.parts.train, world.words, size.pairs, seed))
 
 
@@ -189,25 +192,25 @@ def _fields(settings: EncoderSettings) -> dict[str, Any]:
 
 
 def _figures(world: World, trained: Sequence[Trained], null: Trained) -> dict[str, Any]:
-    gains = [_difference(world, entry.mixed, NEW) for entry in trained]
+    gains = [difference(world, entry.mixed, NEW) for entry in trained]
     mean = {question: float(np.mean([gain[question] for gain in gains])) for question in gains[0]}
-    low, high = significance.interval(significance.paired(mean, _clusters(world, NEW)))
-    base = _mean(world.before[NEW])
+    low, high = significance.interval(significance.paired(mean, clusters_of(world, NEW)))
+    base = mean_of(world.before[NEW])
     return {
         "base_ndcg_at_10": round(base, 4),
-        "base_in_everybodys_words": round(_mean(world.before[PLAIN]), 4),
-        "tuned_ndcg_at_10": round(base + _mean(mean), 4),
-        "gain": round(_mean(mean), 4),
+        "base_in_everybodys_words": round(mean_of(world.before[PLAIN]), 4),
+        "tuned_ndcg_at_10": round(base + mean_of(mean), 4),
+        "gain": round(mean_of(mean), 4),
         "gain_low": round(low, 4),
         "gain_high": round(high, 4),
-        "gain_by_seed": [round(_mean(gain), 4) for gain in gains],
-        "gain_relative": round(_mean(mean) / base, 3),
+        "gain_by_seed": [round(mean_of(gain), 4) for gain in gains],
+        "gain_relative": round(mean_of(mean) / base, 3),
         "alpha_by_seed": [entry.best.alpha for entry in trained],
-        "gain_unmixed": round(float(np.mean([_mean(_difference(world, entry.whole, NEW)) for entry in trained])), 4),
+        "gain_unmixed": round(float(np.mean([mean_of(difference(world, entry.whole, NEW)) for entry in trained])), 4),
         "promoted_share": round(float(np.mean([_promoted(world, entry.mixed) for entry in trained])), 3),
         "null_promoted": int(_promoted(world, null.mixed)) + int(_promoted(world, null.whole)),
         "null_alpha": null.best.alpha,
-        "null_gain_unmixed": round(_mean(_difference(world, null.whole, NEW)), 4),
+        "null_gain_unmixed": round(mean_of(difference(world, null.whole, NEW)), 4),
         "frozen_questions": min(len(world.judging[name]) for name in FROZEN),
         "pairs": sum(trained[0].tuned.rows.values()),
         "steps": trained[0].tuned.steps,
@@ -219,12 +222,13 @@ def _figures(world: World, trained: Sequence[Trained], null: Trained) -> dict[st
 
 def _promoted(world: World, after: Mapping[str, Mapping[str, float]]) -> bool:
     """Whether the gate lets every frozen slice pass, and the new domain is won."""
-    won = significance.lower_bound(significance.paired(_difference(world, after, NEW), _clusters(world, NEW)))
-    return won > 0 and _decision(world, after).verdict == "promote"
+    won = significance.lower_bound(significance.paired(difference(world, after, NEW), clusters_of(world, NEW)))
+    return won > 0 and decision(world, after).verdict == "promote"
 
 
-def _decision(world: World, after: Mapping[str, Mapping[str, float]]) -> gate.Decision:
-    sides = {name: gate.Side(world.before[name], after[name], _clusters(world, name)) for name in FROZEN}
+def decision(world: World, after: Mapping[str, Mapping[str, float]]) -> gate.Decision:
+    """The gate, on the frozen slices."""
+    sides = {name: gate.Side(world.before[name], after[name], clusters_of(world, name)) for name in FROZEN}
     return gate.decide(sides, margin=MARGIN)
 
 
@@ -233,27 +237,30 @@ def _rows(world: World, trained: Sequence[Trained], null: Trained) -> list[tuple
     entries = [(f"seed {number + 1}", entry.best.alpha, entry.mixed) for number, entry in enumerate(trained)]
     entries += [("null", null.best.alpha, null.mixed), ("null, unmixed", 1.0, null.whole)]
     for name, alpha, after in entries:
-        change = _difference(world, after, NEW)
-        bound = significance.lower_bound(significance.paired(change, _clusters(world, NEW)))
+        change = difference(world, after, NEW)
+        bound = significance.lower_bound(significance.paired(change, clusters_of(world, NEW)))
         said = "won" if bound > 0 else "not won"
-        rows.append((name, f"{alpha:g}", NEW, *_cells(len(change), world.before[NEW], _mean(change), bound), said))
-        for judged in _decision(world, after).slices:
+        rows.append((name, f"{alpha:g}", NEW, *_cells(len(change), world.before[NEW], mean_of(change), bound), said))
+        for judged in decision(world, after).slices:
             cells = _cells(judged.questions, world.before[judged.slice], judged.difference, judged.bound)
             rows.append((name, f"{alpha:g}", judged.slice, *cells, judged.verdict))
     return rows
 
 
 def _cells(count: int, base: Mapping[str, float], change: float | None, bound: float | None) -> tuple[str, ...]:
-    return (str(count), f"{_mean(base):.3f}", *("" if value is None else f"{value:+.4f}" for value in (change, bound)))
+    return (str(count), f"{mean_of(base):.3f}", *("" if value is None else f"{value:+.4f}" for value in (change, bound)))
 
 
-def _difference(world: World, after: Mapping[str, Mapping[str, float]], name: str) -> dict[str, float]:
+def difference(world: World, after: Mapping[str, Mapping[str, float]], name: str) -> dict[str, float]:
+    """What was gained over the base model, by question of a set."""
     return significance.differences(after[name], world.before[name])
 
 
-def _clusters(world: World, name: str) -> dict[str, str]:
+def clusters_of(world: World, name: str) -> dict[str, str]:
+    """The document of each question of a set."""
     return {str(number): entry.cluster for number, entry in enumerate(world.judging[name])}
 
 
-def _mean(values: Mapping[str, float]) -> float:
+def mean_of(values: Mapping[str, float]) -> float:
+    """Of all questions; 0 for none."""
     return float(np.mean(list(values.values()))) if values else 0.0

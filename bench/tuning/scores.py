@@ -19,10 +19,12 @@ from pipelines.evaluate.builders import Passage
 MEASURE, DEPTH = "nDCG@10", 10
 
 
-def scored(folder: Path, passages: Sequence[Passage], sets: Mapping[str, Sequence[Asked]]) -> dict[str, dict[str, float]]:
-    """Set -> question -> value. The model is computed as it is served, by OpenVINO in f32."""
+def scored(
+    folder: Path, passages: Sequence[Passage], sets: Mapping[str, Sequence[Asked]], adapter: Path | None = None
+) -> dict[str, dict[str, float]]:
+    """Set -> question -> value. The model is computed as it is served, by OpenVINO in f32, with a query adapter's folder."""
     with tempfile.TemporaryDirectory() as cache:
-        embedder = open_embedder(Model(path=str(folder)), Path(cache))
+        embedder = open_embedder(Model(path=str(folder), adapter=str(adapter) if adapter else None), Path(cache))
         vectors = embedder.embed([passage.text for passage in passages])
         asked = {name: embedder.embed([entry.text for entry in entries], query=True) for name, entries in sets.items()}
     documents = np.array([passage.document for passage in passages])

@@ -31,11 +31,10 @@ ALLOWED: dict[str, set[str]] = {
     "experiments": BASE,
     "registry": BASE | {"embed", "store"},
     "generate": BASE | {"embed"},
-    "feedback": BASE,
     "train": BASE | {"embed", "evaluate", "store"},
     "stages": BASE
     | {"scratch", "portions", "sources", "text", "quality", "embed", "store", "search", "context"}
-    | {"evaluate", "generate", "drift", "registry", "experiments", "feedback", "train"},
+    | {"evaluate", "generate", "drift", "registry", "experiments", "train"},
     "context": BASE | {"aws", "objects", "sources", "text", "embed", "quality", "store", "stages", "registry"},
     "embedded": BASE | {"terminal", "quality", "context", "stages", "store", "sources", "text", "objects", "search"},
     "terminal": {"config", "context", "records", "search", "stages", "store"},
