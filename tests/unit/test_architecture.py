@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_evaluate": {"cli_context", "context", "evaluate", "records", "stages", "terminal"},
     "cli_drift": {"cli_context", "context", "stages", "terminal"},
     "cli_models": {"cli_context", "config", "context", "registry", "stages", "store", "terminal"},
+    "cli_federated": {"cli_context", "context", "stages", "terminal", "train"},
     "cli": BASE
     | {
         "terminal",
@@ -55,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "cli_evaluate",
         "cli_drift",
         "cli_models",
+        "cli_federated",
         "context",
         "stages",
         "embedded",
