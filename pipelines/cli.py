@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines import cli_drift, cli_evaluate, cli_models, cli_search, cli_spaces, cli_train, config, terminal
+from pipelines import cli_drift, cli_evaluate, cli_federated, cli_models, cli_search, cli_spaces, cli_train, config, terminal
 from pipelines.cli_context import as_json, with_context
 from pipelines.connections import LocalConnections
 from pipelines.errors import FailRun, FixConfiguration, Held, MillraceError, Retry
@@ -260,7 +260,7 @@ def migrate() -> None:
     terminal.say(f"applied {', '.join(applied)}" if applied else "the schema is current")
 
 
-ROOMS = (cli_search, cli_spaces, cli_models, cli_train, cli_evaluate, cli_drift)
+ROOMS = (cli_search, cli_spaces, cli_models, cli_train, cli_federated, cli_evaluate, cli_drift)
 for added in (command for room in ROOMS for command in room.COMMANDS):
     cli.add_command(added)
 

@@ -104,8 +104,10 @@ def fit(
     best = _Best(
         np.eye(dim, dtype=np.float32), np.zeros(dim, dtype=np.float32), ndcg(validation.vectors, validation, passages)
     )
-    curve, stopped = [], ""
-    for point, weight, bias in _epochs(passages, fitted, validation, settings):
+    began, curve, stopped = time.monotonic(), [], ""
+    for epoch, loss, weight, bias in epochs(passages, fitted, settings):
+        value = ndcg(moved(validation.vectors, weight, bias), validation, passages)
+        point = Point(epoch, loss, value, time.monotonic() - began)
         curve.append(point)
         report(point)
         best = best.better(weight, bias, point.validation)
@@ -121,17 +123,22 @@ def mixed(weight: Matrix, bias: Matrix, share: float) -> tuple[Matrix, Matrix]:
     return np.asarray(identity + share * (weight - identity), np.float32), np.asarray(share * bias, np.float32)
 
 
-def ndcg(moved: Matrix, questions: Questions, passages: Passages) -> float:
+def moved(questions: Matrix, weight: Matrix, bias: Matrix) -> Matrix:
+    """(n, dim) unit rows: question vectors seen through the map."""
+    return _unit(questions @ weight.T + bias)
+
+
+def ndcg(vectors: Matrix, questions: Questions, passages: Passages) -> float:
     """Mean nDCG@10 by document of exact search among the passages; a document counts where its best passage stands."""
-    return float(_each(moved, questions, passages).mean()) if len(questions) else 0.0
+    return float(_each(vectors, questions, passages).mean()) if len(questions) else 0.0
 
 
-def _each(moved: Matrix, questions: Questions, passages: Passages) -> npt.NDArray[np.float64]:
+def _each(vectors: Matrix, questions: Questions, passages: Passages) -> npt.NDArray[np.float64]:
     """(n,) nDCG@10."""
     found = np.zeros(len(questions))
     for start in range(0, len(questions), 512):
         rows = slice(start, start + 512)
-        scores = moved[rows] @ passages.vectors.T
+        scores = vectors[rows] @ passages.vectors.T
         own = passages.documents[questions.passage[rows]]
         same = passages.documents[None, :] == own[:, None]
         best = np.where(same, scores, -np.inf).max(axis=1)
@@ -164,15 +171,18 @@ def _check(passages: Passages, fitted: Questions, validation: Questions, replay:
             raise FailRun("a vector to fit the adapter to holds a value that is no number; nothing was learned from it")
 
 
-def _epochs(
-    passages: Passages, fitted: Questions, validation: Questions, settings: Settings
-) -> Iterator[tuple[Point, Matrix, Matrix]]:
-    """Adam over batches; the map after each epoch."""
-    began, random = time.monotonic(), np.random.default_rng(settings.seed)
+def epochs(
+    passages: Passages, fitted: Questions, settings: Settings = Settings(), start: tuple[Matrix, Matrix] | None = None
+) -> Iterator[tuple[int, float, Matrix, Matrix]]:
+    """(epoch, mean loss, weight, bias) after each epoch of Adam over batches, from the identity or from `start`.
+
+    The pull is towards the identity wherever it starts. Raises FailRun for a loss that is no number.
+    """
+    random = np.random.default_rng(settings.seed)
     dim = passages.vectors.shape[1]
-    values = np.vstack([np.eye(dim, dtype=np.float32), np.zeros((1, dim), np.float32)])  # weight transposed, then bias
+    identity = np.vstack([np.eye(dim, dtype=np.float32), np.zeros((1, dim), np.float32)])  # weight transposed, then bias
+    values = identity if start is None else np.vstack([start[0].T, start[1][None]])
     first, second, step = np.zeros_like(values), np.zeros_like(values), 0
-    start = values.copy()
     for epoch in range(1, settings.epochs + 1):
         losses, order = [], random.permutation(len(fitted))
         for at in range(0, len(order), settings.batch):
@@ -181,15 +191,13 @@ def _epochs(
             if not np.isfinite(loss):
                 raise FailRun(f"the loss of epoch {epoch} is {loss}; nothing was learned: look at the pairs' vectors")
             losses.append(loss)
-            gradient += settings.pull * (values - start) / dim
+            gradient += settings.pull * (values - identity) / dim
             step += 1
             first = 0.9 * first + 0.1 * gradient
             second = 0.999 * second + 0.001 * gradient**2
             rate = settings.rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             values = np.asarray(values - rate * first / (np.sqrt(second) + 1e-8), np.float32)
-        weight, bias = np.ascontiguousarray(values[:-1].T), values[-1]
-        value = ndcg(_unit(validation.vectors @ weight.T + bias), validation, passages)
-        yield Point(epoch, float(np.mean(losses)), value, time.monotonic() - began), weight, bias
+        yield epoch, float(np.mean(losses)), np.ascontiguousarray(values[:-1].T), values[-1]
 
 
 def _gradient(
@@ -197,9 +205,9 @@ def _gradient(
 ) -> tuple[float, Matrix]:
     """Weighted mean loss of a batch, and its derivative by `values`."""
     asked = np.hstack([fitted.vectors[rows], np.ones((len(rows), 1), np.float32)])
-    moved = asked @ values
-    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-    unit = moved / lengths
+    through = asked @ values
+    lengths = np.linalg.norm(through, axis=1, keepdims=True)
+    unit = through / lengths
     against = _candidates(len(passages.documents), fitted.passage[rows], random)
     others = passages.vectors[against]
     scores = scale * (unit @ others.T)
@@ -215,8 +223,8 @@ def _gradient(
     loss = float(-(weights * np.log(np.maximum(chance, 1e-30))).sum())
     by_score = (odds - own) * weights[:, None] * scale
     by_unit = by_score @ others
-    by_moved = (by_unit - unit * (by_unit * unit).sum(axis=1, keepdims=True)) / lengths
-    return loss, np.asarray(asked.T @ by_moved, np.float32)
+    by_through = (by_unit - unit * (by_unit * unit).sum(axis=1, keepdims=True)) / lengths
+    return loss, np.asarray(asked.T @ by_through, np.float32)
 
 
 def _candidates(count: int, positive: Numbers, random: np.random.Generator) -> Numbers:
@@ -238,19 +246,19 @@ def _mixed(
     tried = []
     for share in STEPS_OF_MIXING:
         weight, bias = mixed(best.weight, best.bias, share)
-        kept = None if replay is None else ndcg(_unit(replay.vectors @ weight.T + bias), replay, passages)
-        tried.append((ndcg(_unit(validation.vectors @ weight.T + bias), validation, passages), share, kept))
+        kept = None if replay is None else ndcg(moved(replay.vectors, weight, bias), replay, passages)
+        tried.append((ndcg(moved(validation.vectors, weight, bias), validation, passages), share, kept))
     before, _, kept_before = tried[0]
     allowed = [entry for entry in tried if kept_before is None or (entry[2] or 0.0) >= kept_before - TOLERATED]
     after, share, kept_after = max(allowed, key=lambda entry: (entry[0], -entry[1]))
     weight, bias = mixed(best.weight, best.bias, share)
-    bound = _bound(_unit(validation.vectors @ weight.T + bias), validation, passages)
+    bound = _bound(moved(validation.vectors, weight, bias), validation, passages)
     return Fitted(weight, bias, share, before, after, bound, kept_before, kept_after, curve, stopped)
 
 
-def _bound(moved: Matrix, questions: Questions, passages: Passages) -> float:
+def _bound(vectors: Matrix, questions: Questions, passages: Passages) -> float:
     """Lower 95 % bound of the mean gain; questions about one document count together."""
-    gains = _each(moved, questions, passages) - _each(questions.vectors, questions, passages)
+    gains = _each(vectors, questions, passages) - _each(questions.vectors, questions, passages)
     documents = passages.documents[questions.passage]
     pairs = significance.paired(
         {str(row): float(gain) for row, gain in enumerate(gains)}, {str(row): str(one) for row, one in enumerate(documents)}

@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli_drift": {"cli_context", "context", "stages", "terminal"},
     "cli_train": {"cli_context", "context", "stages", "terminal"},
     "cli_models": {"cli_context", "config", "context", "registry", "stages", "store", "terminal"},
+    "cli_federated": {"cli_context", "context", "stages", "terminal", "train"},
     "cli": BASE
     | {
         "terminal",
@@ -56,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
         "cli_drift",
         "cli_models",
         "cli_train",
+        "cli_federated",
         "context",
         "stages",
         "embedded",
