@@ -66,7 +66,7 @@ class Size:
 FULL = Size(
     3, 640, 1000, 200, 80, None, EncoderSettings(learning_rate=5e-5, epochs=1, max_tokens=96), (0.25, 0.5, 0.75, 1.0)
 )
-QUICK = Size(1, 48, 60, 20, 60, 60, EncoderSettings(learning_rate=5e-5, batch=16, max_tokens=48), (1.0,))
+QUICK = Size(1, 32, 40, 20, 60, 50, EncoderSettings(learning_rate=5e-5, batch=16, max_tokens=48), (1.0,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,7 @@ def train(world: World, size: Size, seed: int, place: Path, *, null: bool) -> Tr
         found = {name: mean_of(of) for name, of in values.items()}
         return found[NEW], {frozen: found[frozen] for frozen in FROZEN}
 
-    # On so few questions a loss below a point is chance; the gate judges what it is worth.
-    mixed, best, _ = merge.sweep(world.base, tuned.folder, out / "mixed", score, alphas=size.alphas, loss=0.01)
+    mixed, best, _ = merge.sweep(world.base, tuned.folder, out / "mixed", score, alphas=size.alphas)
     minutes = (time.monotonic() - begun) / 60
     after = scored(mixed, world.parts.test, world.judging) if best.alpha else world.before
     whole = after if best.alpha == 1 else scored(tuned.folder, world.parts.test, world.judging)
