@@ -107,10 +107,14 @@ def _measured(name: str, pairs: Paired, margin: float, alpha: float, slices: int
     figures = (pairs.questions, pairs.clusters, pairs.mean, bound, smallest, wanted)
     if bound >= -margin:
         return Judged(name, "promote", f"the loss is below {-bound:.4f}" if bound < 0 else "no loss", *figures)
-    if pairs.mean <= -margin or wanted <= pairs.questions:
+    if pairs.mean <= -margin or (pairs.mean < 0 and wanted <= pairs.questions):
         return Judged(
             name, "refuse", f"a loss of {margin:g} cannot be excluded: {pairs.mean:+.4f}, bound {bound:+.4f}", *figures
         )
+    # Where all differences are alike their spread says little; what was not seen shrinks as the questions grow in number.
+    wanted = max(wanted, math.ceil(-bound / margin * pairs.questions))
+    smallest = max(smallest, -bound)
+    figures = (*figures[:-2], smallest, wanted)
     return Judged(
         name,
         "cannot tell",

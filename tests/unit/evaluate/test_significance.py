@@ -109,3 +109,13 @@ def test_what_a_set_cannot_decide_is_never_a_pass(sides: dict[str, gate.Side], s
     decision = gate.decide(sides, margin=0.02)
     assert decision.verdict == "cannot tell"
     assert re.search(said, decision.reason)
+
+
+def test_an_equal_challenger_on_few_questions_is_not_refused() -> None:
+    scores = {str(number): 0.5 + (number % 5) / 10 for number in range(40)}
+    [judged] = gate.decide({"few": gate.Side(scores, scores, {})}, margin=0.02).slices
+    assert judged.verdict == "cannot tell"
+    assert judged.needed is not None
+    assert judged.needed > 40
+    assert judged.certifiable is not None
+    assert judged.certifiable > 0.02
