@@ -122,7 +122,7 @@ def _within(name: str, unit: str, pair: Pair | None, limit: float | None, *, fre
             return Check(name, "promote", "not measured, and no limit is set")
         return Check(name, "cannot tell", "it could not be measured", limit=limit)
     ratio = 1.0 if pair.champion == pair.challenger else pair.challenger / pair.champion if pair.champion else math.inf
-    told = f"{pair.challenger:.4g} {unit}, the champion {pair.champion:.4g}"
+    told = f"{_plain(pair.challenger)} {unit}, the champion {_plain(pair.champion)}"
     value = ratio if math.isfinite(ratio) else None
     if limit is None:
         return Check(name, "promote", f"{told}; no limit is set", value)
@@ -134,3 +134,7 @@ def _within(name: str, unit: str, pair: Pair | None, limit: float | None, *, fre
 def decision_of(stored: Mapping[str, Any]) -> Decision:
     """A gate's decision from its JSON form."""
     return Decision(**{**stored, "slices": tuple(Judged(**entry) for entry in stored["slices"])})
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
