@@ -140,15 +140,22 @@ def rollback(ctx: Context, collection: str, as_json: bool) -> None:
 
 @models.command()
 @click.argument("version")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--mlflow", "uri", help="An MLflow registry to write to instead, such as http://mlflow:5000.")
 @as_json
 @with_context
-def export(ctx: Context, version: str, folder: Path, as_json: bool) -> None:
-    """Write the files of VERSION and its model card into the new FOLDER."""
+def export(ctx: Context, version: str, folder: Path | None, uri: str | None, as_json: bool) -> None:
+    """Write the files of VERSION and its model card into the new FOLDER, or into an MLflow registry."""
     from pipelines.stages import models as stage
 
-    written = stage.export(ctx, version, folder)
-    terminal.show({"written": [str(path) for path in written]}, f"{len(written)} files in {folder}", as_json)
+    if (folder is None) == (uri is None):
+        raise click.UsageError("give a FOLDER or --mlflow URI, one of them")
+    if uri is not None:
+        done = stage.export_mlflow(ctx, version, uri)
+        terminal.show(done, done.text(), as_json)
+    elif folder is not None:
+        written = stage.export(ctx, version, folder)
+        terminal.show({"written": [str(path) for path in written]}, f"{len(written)} files in {folder}", as_json)
 
 
 COMMANDS = (models,)

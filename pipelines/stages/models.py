@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.config import Model
 from pipelines.embed import open_embedder
 from pipelines.errors import FixConfiguration
-from pipelines.registry import artifacts, model_card
+from pipelines.registry import artifacts, mlflow, model_card
 from pipelines.registry.folder import File, inspect
 from pipelines.stages import switch as switching
 from pipelines.store import registry
@@ -126,18 +127,33 @@ def rollback(ctx: Context, collection: str, by: str = "") -> Switch:
 def export(ctx: Context, name: str, folder: Path) -> list[Path]:
     """Write a version's files, compared by their hashes, and its model card into a new folder; returns what was written."""
     shown = show(ctx, name)
-    version = shown.version
+    source = _kept(ctx, shown.version)
+    if folder.exists():
+        raise FixConfiguration(f"{folder} is there already; name a new folder")
+    shutil.copytree(source, folder)
+    (folder / CARD).write_text(shown.card(), encoding="utf-8")
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def export_mlflow(ctx: Context, name: str, uri: str) -> mlflow.Exported:
+    """Write a version with its files, card, figures and aliases into an MLflow registry.
+
+    Raises FixConfiguration where the optional client is missing or the server refuses, Retry when it cannot be reached.
+    """
+    shown = show(ctx, name)
+    with tempfile.TemporaryDirectory() as beside:
+        folder = Path(beside) / shown.version.model
+        export(ctx, shown.version.name, folder)
+        return mlflow.export(uri, shown.version, shown.measured, folder, shown.card())
+
+
+def _kept(ctx: Context, version: Version) -> Path:
+    """The version's files. Raises FixConfiguration where they are not kept."""
     if not version.artifact:
         raise FixConfiguration(
             f"the files of {version.name} are not kept; they are wherever include/config/models.yaml says"
         )
-    if folder.exists():
-        raise FixConfiguration(f"{folder} is there already; name a new folder")
-    files = [File(**file) for file in version.files]
-    source = artifacts.fetch(ctx.objects, version.artifact, files, ctx.cache, version.model)
-    shutil.copytree(source, folder)
-    (folder / CARD).write_text(shown.card(), encoding="utf-8")
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return artifacts.fetch(ctx.objects, version.artifact, [File(**file) for file in version.files], ctx.cache, version.model)
 
 
 def _fields(version: Version) -> dict[str, Any]:
